@@ -1,0 +1,53 @@
+"""Exceptions: each says what was wrong, where, what was expected, and what to do.
+
+Every exception that cnnlib raises on purpose derives from :class:`CNNError` and also from the built-in
+that Python programmers would expect, so both ``except CNNError`` and ``except ValueError`` work.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CNNError",
+    "ConfigError",
+    "DTypeError",
+    "DataError",
+    "FileFormatError",
+    "GraphError",
+    "MissingExtraError",
+    "ShapeError",
+]
+
+
+class CNNError(Exception):
+    """Base of all exceptions that cnnlib raises on purpose."""
+
+
+class ShapeError(CNNError, ValueError):
+    """An array, or a layer's input, has a shape that cannot work."""
+
+
+class DTypeError(CNNError, TypeError):
+    """An array has an element type that is not supported where it was given."""
+
+
+class GraphError(CNNError, ValueError):
+    """The graph is malformed: a cycle, a node of another graph, a missing input."""
+
+
+class ConfigError(CNNError, ValueError):
+    """A setting (argument, environment variable) has a value that cannot be used."""
+
+
+class DataError(CNNError, ValueError):
+    """Data have impossible values: labels out of range, an empty batch, mismatched lengths."""
+
+
+class FileFormatError(DataError):
+    """A file is truncated, lies about its size, or is not of the format it should be."""
+
+
+class MissingExtraError(CNNError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}: pip install 'cnnlib[{extra}]'")
