@@ -1,0 +1,518 @@
+"""The definition: every array function of cnnlib in plain NumPy.
+
+The kernels behind :mod:`cnnlib.functional` are tested and benchmarked against these functions, which have the same
+signatures. They compute in the dtype they are given (float64 in, float64 out) and check shapes only as far as the
+arithmetic needs; `functional` is strict. `out` receives the result where given, and the result is returned either way.
+
+A convolution unfolds its input into a matrix of windows, so that BLAS does the work; that matrix is KH·KW times as
+large as the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import DTypeLike, NDArray
+
+from cnnlib.errors import DTypeError
+from cnnlib.shapes import (
+    IntPair,
+    Padding,
+    conv2d_output_shape,
+    pair,
+    pool2d_geometry,
+    pool2d_output_shape,
+    resolve_padding,
+)
+
+__all__ = [
+    "adam_step",
+    "as_input",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "cross_entropy",
+    "linear",
+    "linear_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "relu",
+    "relu_backward",
+    "sgd_step",
+    "softmax",
+    "softmax_backward",
+]
+
+Array = NDArray[Any]
+Needs = tuple[bool, bool, bool]
+Outs = tuple[Array | None, Array | None, Array | None]
+Gradients = tuple[Array | None, Array | None, Array | None]
+
+
+def as_input(x: Any, dtype: DTypeLike = np.float32) -> Array:
+    """Return `x` as a C-contiguous array of `dtype`: the one conversion rule for what users feed a model.
+
+    uint8 is taken for pixels and multiplied by 1/255; bool, other integers and other floats keep their value.
+    Nothing is copied if `x` is as it should be already. Raises DTypeError for every other element type.
+
+    >>> as_input(np.array([0, 255], dtype=np.uint8))
+    array([0., 1.], dtype=float32)
+    """
+    array, kind = np.asarray(x), np.dtype(dtype)
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"input has dtype {array.dtype}: expected pixels (uint8), other integers, bools or floats")
+    if array.dtype == np.uint8:
+        array = array.astype(kind, order="C")
+        array *= 1 / 255
+        return array
+    return np.asarray(array, dtype=kind, order="C")
+
+
+# Convolution
+
+
+def conv2d(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Convolve (cross-correlate) a batch of images with a set of filters.
+
+    y[n,k,i,j] = bias[k] + Σ_{c,p,q} x[n, c, i·stride + p·dilation - padding, j·stride + q·dilation - padding]·weight[k,c,p,q]
+    where x is 0 outside the image and c runs over the channels of k's group.
+
+    Shapes: x (N, C, H, W), weight (K, C / groups, KH, KW), bias (K,) or None, result (N, K, H', W').
+    Raises ShapeError if channels or groups do not fit or the kernel is larger than the padded image.
+
+    >>> conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), np.array([0.5])).tolist()
+    [[[[4.5, 4.5], [4.5, 4.5]]]]
+    """
+    shape = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
+    geometry = _conv_geometry(weight.shape, stride, padding, dilation)
+    columns = _columns(x, groups, *geometry)
+    result = (_group_matrices(weight, groups) @ columns).reshape(shape)
+    if bias is not None:
+        result += bias[:, None, None]
+    return _deliver(result, out)
+
+
+def conv2d_backward(
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    *,
+    needs: Needs = (True, True, True),
+    out: Outs = (None, None, None),
+) -> Gradients:
+    """Return the gradients of a convolution: (grad_x, grad_weight, grad_bias), None where `needs` says so.
+
+    With g = grad_output and every output (n,k,i,j) that used x[n,c,h,w] through weight[k,c,p,q]:
+    grad_x[n,c,h,w] = Σ_{k,i,j} g[n,k,i,j]·weight[k,c,p,q],  grad_weight[k,c,p,q] = Σ_{n,i,j} g[n,k,i,j]·x[n,c,h,w],
+    grad_bias[k] = Σ_{n,i,j} g[n,k,i,j].
+
+    Shapes: grad_output (N, K, H', W') as `conv2d` returns; the gradients are shaped as x, weight and (K,).
+
+    >>> x, weight = np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2))
+    >>> dx, dw, db = conv2d_backward(np.ones((1, 1, 2, 2)), x, weight)
+    >>> dx[0, 0].tolist(), dw[0, 0].tolist(), db.tolist()
+    ([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]], [[4.0, 4.0], [4.0, 4.0]], [4.0])
+    """
+    n, k, height, width = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
+    kernels, strides, paddings, dilations = _conv_geometry(weight.shape, stride, padding, dilation)
+    grad = grad_output.reshape(n, groups, k // groups, height * width)
+    grad_x = grad_weight = grad_bias = None
+    if needs[0]:
+        columns = _group_matrices(weight, groups).swapaxes(1, 2) @ grad
+        taps = columns.reshape(n, x.shape[1], *kernels, height, width)
+        grad_x = _fold(taps, x.shape, strides, paddings, dilations)
+    if needs[1]:
+        columns = _columns(x, groups, kernels, strides, paddings, dilations)
+        grad_weight = (grad @ columns.swapaxes(2, 3)).sum(axis=0).reshape(weight.shape)
+    if needs[2]:
+        grad_bias = grad_output.sum(axis=(0, 2, 3))
+    return _deliver_all((grad_x, grad_weight, grad_bias), out)
+
+
+# Pooling
+
+
+def max_pool2d(
+    x: Array, kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0, *, out: Array | None = None
+) -> Array:
+    """Return the largest pixel of every window; a NaN in the window wins. Padding never wins.
+
+    Shapes: x (N, C, H, W), result (N, C, H', W'); stride None means the kernel's size.
+    Raises ConfigError for padding above half the kernel, ShapeError if no window fits.
+
+    >>> x = np.array([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4.0]])
+    >>> max_pool2d(x[None, None], 2)[0, 0].tolist()
+    [[6.0, 8.0], [3.0, 4.0]]
+    """
+    result = np.full(pool2d_output_shape(x.shape, kernel_size, stride, padding), -np.inf, x.dtype)
+    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
+    for tap in _taps(_windows(_padded(x, paddings, fill=-np.inf), kernels, strides)):
+        np.maximum(result, tap, out=result)
+    return _deliver(result, out)
+
+
+def max_pool2d_backward(
+    grad_output: Array,
+    x: Array,
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: IntPair = 0,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of max-pooling: each window's gradient goes to its largest pixel; windows may share one.
+
+    Of equal pixels the first in row-major order of the window counts, of NaN the last (PyTorch's rule).
+    Shapes: grad_output (N, C, H', W') as `max_pool2d` returns, x and the result (N, C, H, W).
+
+    >>> max_pool2d_backward(np.array([[[[5.0]]]]), np.array([[[[1.0, 3.0], [3.0, 2.0]]]]), 2)[0, 0].tolist()
+    [[0.0, 5.0], [0.0, 0.0]]
+    """
+    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
+    windows = _windows(_padded(x, paddings), kernels, strides)
+    inside = _windows(_padded(np.ones((1, 1, *x.shape[2:]), bool), paddings), kernels, strides)
+    best = np.full(grad_output.shape, -np.inf, x.dtype)
+    winner = np.full(grad_output.shape, -1)
+    for tap, (value, valid) in enumerate(zip(_taps(windows), _taps(inside), strict=True)):
+        better = valid & ((value > best) | np.isnan(value) | (winner < 0))
+        best = np.where(better, value, best)
+        winner = np.where(better, tap, winner)
+    taps = np.arange(kernels[0] * kernels[1]).reshape(*kernels, 1, 1)
+    shares = np.where(winner[:, :, None, None] == taps, grad_output[:, :, None, None], 0)
+    return _deliver(_fold(shares, x.shape, strides, paddings), out)
+
+
+def avg_pool2d(
+    x: Array,
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: IntPair = 0,
+    count_include_pad: bool = True,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return the mean of every window: its sum, with padding as 0, over KH·KW pixels or over those inside the image.
+
+    Shapes: x (N, C, H, W), result (N, C, H', W'); stride None means the kernel's size.
+    Raises ConfigError for padding above half the kernel, ShapeError if no window fits.
+
+    >>> avg_pool2d(np.ones((1, 1, 2, 2)), 2, padding=1).tolist()
+    [[[[0.25, 0.25], [0.25, 0.25]]]]
+    """
+    result = np.zeros(pool2d_output_shape(x.shape, kernel_size, stride, padding), x.dtype)
+    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
+    for tap in _taps(_windows(_padded(x, paddings), kernels, strides)):
+        result += tap
+    result /= _window_pixels(x.shape, kernels, strides, paddings, count_include_pad, x.dtype)
+    return _deliver(result, out)
+
+
+def avg_pool2d_backward(
+    grad_output: Array,
+    x: Array | Sequence[int],
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: IntPair = 0,
+    count_include_pad: bool = True,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of average-pooling: each window's gradient is shared equally by its pixels.
+
+    Shapes: grad_output (N, C, H', W') as `avg_pool2d` returns; x the input or its shape (N, C, H, W), as the result.
+
+    >>> avg_pool2d_backward(np.array([[[[4.0]]]]), (1, 1, 2, 3), 2)[0, 0].tolist()
+    [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
+    """
+    x_shape = x.shape if isinstance(x, np.ndarray) else tuple(x)
+    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
+    share = grad_output / _window_pixels(x_shape, kernels, strides, paddings, count_include_pad, grad_output.dtype)
+    n, c, height, width = share.shape
+    shares = np.broadcast_to(share[:, :, None, None], (n, c, *kernels, height, width))
+    return _deliver(_fold(shares, x_shape, strides, paddings), out)
+
+
+# Dense product and element-wise functions
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None, *, out: Array | None = None) -> Array:
+    """Return x weightᵀ + bias.
+
+    Shapes: x (N, n), weight (C, n), bias (C,) or None, result (N, C).
+
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]]), np.array([0.5, 0.0])).tolist()
+    [[11.5, 17.0]]
+    """
+    result = x @ weight.T
+    if bias is not None:
+        result += bias
+    return _deliver(result, out)
+
+
+def linear_backward(
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    *,
+    needs: Needs = (True, True, True),
+    out: Outs = (None, None, None),
+) -> Gradients:
+    """Return (grad_output weight, grad_outputᵀ x, Σ_n grad_output), None where `needs` says so.
+
+    Shapes: grad_output (N, C), x (N, n), weight (C, n); the gradients are shaped as x, weight and (C,).
+
+    >>> dx, dw, db = linear_backward(np.array([[2.0]]), np.array([[1.0, 3.0]]), np.array([[4.0, 5.0]]))
+    >>> dx.tolist(), dw.tolist(), db.tolist()
+    ([[8.0, 10.0]], [[2.0, 6.0]], [2.0])
+    """
+    grad_x = grad_output @ weight if needs[0] else None
+    grad_weight = grad_output.T @ x if needs[1] else None
+    grad_bias = grad_output.sum(axis=0) if needs[2] else None
+    return _deliver_all((grad_x, grad_weight, grad_bias), out)
+
+
+def relu(x: Array, *, out: Array | None = None) -> Array:
+    """Return max(x, 0) element by element; NaN stays NaN. `out` may be x. Any shape.
+
+    >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
+    [0.0, 0.0, 2.0]
+    """
+    return _deliver(np.maximum(x, 0), out)
+
+
+def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> Array:
+    """Return grad_output where x > 0, and 0 where x <= 0, so relu'(0) = 0; a NaN in x lets it through as PyTorch does.
+
+    `x` may be relu's input or its output; `out` may be either argument. Any shape.
+
+    >>> relu_backward(np.array([5.0, 5.0, 5.0]), np.array([-1.0, 0.0, 2.0])).tolist()
+    [0.0, 0.0, 5.0]
+    """
+    return _deliver(np.where(x <= 0, 0, grad_output), out)
+
+
+def softmax(x: Array, *, out: Array | None = None) -> Array:
+    """Return p = exp(x) / Σ_c exp(x), the largest x of each row subtracted first, so that nothing overflows.
+
+    Shapes: x and the result (N, C), along C.
+
+    >>> softmax(np.array([[0.0, 0.0], [1000.0, -1000.0]])).tolist()
+    [[0.5, 0.5], [1.0, 0.0]]
+    """
+    result = np.exp(x - x.max(axis=1, keepdims=True))
+    result /= result.sum(axis=1, keepdims=True)
+    return _deliver(result, out)
+
+
+def softmax_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
+    """Return ∂J/∂x_j = y_j (g_j - Σ_i g_i y_i), where y = softmax(x) and g = grad_output.
+
+    Shapes: grad_output, y and the result (N, C).
+
+    >>> softmax_backward(np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])).tolist()
+    [[0.25, -0.25]]
+    """
+    return _deliver(y * (grad_output - (grad_output * y).sum(axis=1, keepdims=True)), out)
+
+
+def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple[float, Array]:
+    """Return J = -(1/N) Σ_n Σ_c target·log softmax(x), and its gradient (softmax(x) Σ_c target - target) / N.
+
+    Shapes: logits x (N, C); target either int labels (N,), for which it is one-hot, or probabilities (N, C), whose rows
+    sum to 1 as a rule, so that the gradient is (softmax(x) - target) / N. `out` receives the gradient.
+
+    >>> value, grad = cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))
+    >>> round(value, 6), grad.tolist()
+    (0.693147, [[0.5, -0.5]])
+    """
+    if target.ndim == 1:
+        target = np.eye(x.shape[1], dtype=x.dtype)[target]
+    shifted = x - x.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    value = -(target * log_p).sum() / len(x)
+    grad = (np.exp(log_p) * target.sum(axis=1, keepdims=True) - target) / len(x)
+    return float(value), _deliver(grad, out)
+
+
+# Optimizer steps
+
+
+def sgd_step(
+    param: Array,
+    grad: Array,
+    velocity: Array | None,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    """Update `param` and `velocity` in place by stochastic gradient descent, as PyTorch's SGD does.
+
+    g = grad + weight_decay·param;  v ← momentum·v + g;  param ← param - lr·(g + momentum·v if nesterov else v).
+    The velocity starts at 0 and is None if momentum is 0; then param ← param - lr·g. Any shape, all alike.
+
+    >>> param = np.array([1.0])
+    >>> sgd_step(param, np.array([2.0]), None, lr=0.1)
+    >>> param.tolist()
+    [0.8]
+    """
+    step = grad + weight_decay * param
+    if velocity is not None:
+        velocity *= momentum
+        velocity += step
+        step = step + momentum * velocity if nesterov else velocity
+    param -= lr * step
+
+
+def adam_step(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    step: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> None:
+    """Update `param` and its moments `m`, `v` in place, as PyTorch's Adam (or AdamW, if `decoupled`) does.
+
+    g = grad + weight_decay·param, or, decoupled, g = grad and param ← (1 - lr·weight_decay)·param;
+    m ← beta1·m + (1 - beta1)·g;  v ← beta2·v + (1 - beta2)·g²;
+    param ← param - lr / (1 - beta1^step)·m / (√(v / (1 - beta2^step)) + eps).
+    The moments start at 0 and `step` counts from 1. Any shape, all alike. Source: Kingma and Ba, arXiv:1412.6980.
+
+    >>> param, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
+    >>> adam_step(param, np.array([2.0]), m, v, step=1, lr=0.1)
+    >>> param.round(6).tolist()
+    [0.9]
+    """
+    if decoupled:
+        param *= 1 - lr * weight_decay
+    else:
+        grad = grad + weight_decay * param
+    m *= beta1
+    m += (1 - beta1) * grad
+    v *= beta2
+    v += (1 - beta2) * grad * grad
+    param -= lr / (1 - beta1**step) * m / (np.sqrt(v / (1 - beta2**step)) + eps)
+
+
+# Windows: unfolding images, and folding gradients back
+
+
+def _conv_geometry(
+    weight_shape: tuple[int, ...], stride: IntPair, padding: Padding, dilation: IntPair
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
+    kernels = (weight_shape[2], weight_shape[3])
+    paddings = resolve_padding(padding, kernels, dilation, stride)
+    return kernels, pair(stride, "stride", 1), paddings, pair(dilation, "dilation", 1)
+
+
+def _padded(x: Array, paddings: tuple[int, int], fill: float = 0) -> Array:
+    return np.pad(x, ((0, 0), (0, 0), *((p, p) for p in paddings)), constant_values=fill)
+
+
+def _windows(
+    padded: Array,
+    kernels: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int] = (1, 1),
+    writeable: bool = False,
+) -> Array:
+    """Return the windows of an image that holds its padding already, as a view (N, C, KH, KW, H', W')."""
+    reach = [(k - 1) * d + 1 for k, d in zip(kernels, dilations, strict=True)]
+    windows = sliding_window_view(padded, reach, axis=(2, 3), writeable=writeable)
+    windows = windows[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    return windows.transpose(0, 1, 4, 5, 2, 3)
+
+
+def _taps(windows: Array) -> Iterator[Array]:
+    """Yield the kernel's taps in row-major order, each the pixels (N, C, H', W') that it meets."""
+    for row in range(windows.shape[2]):
+        for column in range(windows.shape[3]):
+            yield windows[:, :, row, column]
+
+
+def _fold(
+    taps: Array,
+    x_shape: tuple[int, ...],
+    strides: tuple[int, int],
+    paddings: tuple[int, int],
+    dilations: tuple[int, int] = (1, 1),
+) -> Array:
+    """Add what each tap (N, C, KH, KW, H', W') holds onto the pixels it met: the transpose of `_windows`."""
+    (height, width), (top, left) = x_shape[2:], paddings
+    padded = np.zeros((*taps.shape[:2], height + 2 * top, width + 2 * left), taps.dtype)
+    windows = _windows(padded, (taps.shape[2], taps.shape[3]), strides, dilations, writeable=True)
+    for pixels, tap in zip(_taps(windows), _taps(taps), strict=True):
+        pixels += tap
+    return padded[:, :, top : top + height, left : left + width]
+
+
+def _columns(
+    x: Array,
+    groups: int,
+    kernels: tuple[int, int],
+    strides: tuple[int, int],
+    paddings: tuple[int, int],
+    dilations: tuple[int, int],
+) -> Array:
+    """Return the windows as matrices (N, groups, taps of a filter, output pixels)."""
+    windows = _windows(_padded(x, paddings), kernels, strides, dilations)
+    return windows.reshape(len(x), groups, -1, windows.shape[-2] * windows.shape[-1])
+
+
+def _group_matrices(weight: Array, groups: int) -> Array:
+    """Return the filters as matrices (groups, filters of a group, taps of a filter)."""
+    return weight.reshape(groups, weight.shape[0] // groups, -1)
+
+
+def _window_pixels(
+    x_shape: tuple[int, ...],
+    kernels: tuple[int, int],
+    strides: tuple[int, int],
+    paddings: tuple[int, int],
+    count_include_pad: bool,
+    dtype: DTypeLike,
+) -> Array:
+    """Return what a window's sum is divided by, broadcast against (N, C, H', W')."""
+    if count_include_pad:
+        return np.array(kernels[0] * kernels[1], dtype)
+    inside: Array = np.ones((1, 1, *x_shape[2:]), dtype)
+    counts: Array = _windows(_padded(inside, paddings), kernels, strides).sum(axis=(2, 3))
+    return counts
+
+
+def _deliver(result: Array, out: Array | None) -> Array:
+    if out is None:
+        return result
+    out[...] = result
+    return out
+
+
+def _deliver_all(results: Gradients, outs: Outs) -> Gradients:
+    first, second, third = (
+        None if result is None else _deliver(result, out) for result, out in zip(results, outs, strict=True)
+    )
+    return first, second, third

@@ -1,0 +1,317 @@
+"""Shape arithmetic: the only Python home of output sizes, padding, receptive fields and multiply-adds.
+
+Height and width are independent everywhere: what may be given as one integer may be given as a pair (height, width).
+Shapes are tuples of ints, with or without the leading batch dimension N; results have the rank of what came in.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from cnnlib.errors import ConfigError, ShapeError
+
+__all__ = [
+    "IntPair",
+    "Padding",
+    "ReceptiveField",
+    "conv2d_multiply_adds",
+    "conv2d_output_shape",
+    "linear_multiply_adds",
+    "output_size",
+    "pair",
+    "pool2d_geometry",
+    "pool2d_output_shape",
+    "resolve_padding",
+    "same_padding",
+]
+
+IntPair = int | tuple[int, int]
+Padding = int | tuple[int, int] | str
+
+# What the kernels' 32-bit sizes hold; far beyond any image, and it stops a mistyped size before memory is asked for.
+_LARGEST = 2**31 - 1
+
+
+def pair(value: Any, name: str, minimum: int = 0) -> tuple[int, int]:
+    """Return `value`, an int or a pair of ints, as (height, width).
+
+    Raises ConfigError, naming the argument `name`, for anything else: bools, floats, other lengths, values below `minimum`.
+
+    >>> pair(3, "kernel_size"), pair((3, 5), "kernel_size")
+    ((3, 3), (3, 5))
+    """
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ConfigError(f"{name} = {value!r}: expected an int or a pair (height, width)")
+        return _integer(value[0], name, minimum), _integer(value[1], name, minimum)
+    number = _integer(value, name, minimum)
+    return number, number
+
+
+def output_size(
+    size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1, exact: bool = False
+) -> int:
+    """Return how many windows fit along one axis: floor((size + 2 padding - reach) / stride) + 1.
+
+    The window reaches over (kernel - 1) dilation + 1 pixels. With `exact` a rest, pixels at the rim that no window
+    covers, is an error instead of being floored away. Raises ShapeError if not even one window fits.
+
+    >>> output_size(7, 3), output_size(7, 3, stride=2), output_size(7, 3, stride=3)
+    (5, 3, 2)
+    >>> output_size(7, 3, stride=3, exact=True)
+    Traceback (most recent call last):
+    cnnlib.errors.ShapeError: (7 - 3)/3 + 1 = 2.33 is not a whole number: change stride or padding, or drop exact=True
+    """
+    size, kernel = _integer(size, "size", 1), _integer(kernel, "kernel", 1)
+    stride, dilation = _integer(stride, "stride", 1), _integer(dilation, "dilation", 1)
+    padding = _integer(padding, "padding", 0)
+    count = _fit("size", size, kernel, stride, padding, dilation)
+    rest = size + 2 * padding - _reach(kernel, dilation)
+    if exact and rest % stride:
+        padded = f"{size} + 2*{padding}" if padding else f"{size}"
+        raise ShapeError(
+            f"({padded} - {_reach(kernel, dilation)})/{stride} + 1 = {rest / stride + 1:.2f} is not a whole number: "
+            f"change stride or padding, or drop exact=True"
+        )
+    return count
+
+
+def same_padding(kernel_size: IntPair, dilation: IntPair = 1, stride: IntPair = 1) -> tuple[int, int]:
+    """Return the padding (height, width) that keeps an image's size: P = (reach - 1) / 2 at stride 1.
+
+    Raises ConfigError where no symmetric padding does: an even reach, or a stride other than 1.
+
+    >>> same_padding(5), same_padding((3, 1), dilation=2)
+    ((2, 2), (2, 0))
+    """
+    kernels, dilations = pair(kernel_size, "kernel_size", 1), pair(dilation, "dilation", 1)
+    if pair(stride, "stride", 1) != (1, 1):
+        raise ConfigError(f'padding="same" needs stride 1, got stride {stride}: give padding as a number')
+    reach = [_reach(k, d) for k, d in zip(kernels, dilations, strict=True)]
+    if any(r % 2 == 0 for r in reach):
+        raise ConfigError(
+            f'padding="same" needs an odd kernel, got kernel_size {kernel_size} with dilation {dilation}, '
+            f"which reaches over {reach[0]}x{reach[1]} pixels: use an odd kernel or give padding as a number"
+        )
+    return (reach[0] - 1) // 2, (reach[1] - 1) // 2
+
+
+def resolve_padding(
+    padding: Padding, kernel_size: IntPair, dilation: IntPair = 1, stride: IntPair = 1
+) -> tuple[int, int]:
+    """Return `padding`, an int, a pair or "same", as (height, width).
+
+    >>> resolve_padding("same", 5), resolve_padding((1, 0), 5)
+    ((2, 2), (1, 0))
+    """
+    if isinstance(padding, str):
+        if padding != "same":
+            raise ConfigError(f'padding = {padding!r}: expected an int, a pair (height, width) or "same"')
+        return same_padding(kernel_size, dilation, stride)
+    return pair(padding, "padding")
+
+
+def conv2d_output_shape(
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+) -> tuple[int, ...]:
+    """Return the shape of a convolution's output.
+
+    Shapes: x (N, C, H, W) or (C, H, W); weight (K, C / groups, KH, KW); result (N, K, H', W') or (K, H', W').
+    Raises ShapeError for ranks, channels or groups that do not fit together, ConfigError for impossible settings.
+
+    >>> conv2d_output_shape((1, 28, 28), (20, 1, 5, 5), padding=2)
+    (20, 28, 28)
+    """
+    x_shape, weight_shape = _image_shape(x_shape, "x"), tuple(weight_shape)
+    if len(weight_shape) != 4 or min(weight_shape) < 1:
+        raise ShapeError(
+            f"weight has shape {weight_shape}: expected (out_channels, in_channels/groups, kernel height, kernel width)"
+        )
+    groups = _integer(groups, "groups", 1)
+    channels, (out_channels, group_channels) = x_shape[-3], weight_shape[:2]
+    if channels != groups * group_channels:
+        raise ShapeError(
+            f"x of shape {x_shape} has {channels} channels, but weight of shape {weight_shape} with groups={groups} "
+            f"takes {groups * group_channels}: expected weight.shape[1] * groups == x.shape[-3]"
+        )
+    if out_channels % groups:
+        raise ShapeError(
+            f"weight of shape {weight_shape} makes {out_channels} channels, which groups={groups} does not divide"
+        )
+    paddings = resolve_padding(padding, (weight_shape[2], weight_shape[3]), dilation, stride)
+    strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
+    return _windows_shape(x_shape, out_channels, weight_shape[2:], strides, paddings, dilations)
+
+
+def pool2d_geometry(
+    kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Return a pool's (kernel, stride, padding), each as (height, width); `stride` None means the kernel's size.
+
+    Raises ConfigError for a padding of more than half the kernel, with which a window could miss the image.
+
+    >>> pool2d_geometry(2), pool2d_geometry(3, stride=2, padding=(1, 0))
+    (((2, 2), (2, 2), (0, 0)), ((3, 3), (2, 2), (1, 0)))
+    """
+    kernels = pair(kernel_size, "kernel_size", 1)
+    strides = kernels if stride is None else pair(stride, "stride", 1)
+    paddings = pair(padding, "padding")
+    if any(2 * p > k for p, k in zip(paddings, kernels, strict=True)):
+        raise ConfigError(f"padding = {padding}: a pool's padding is at most half of kernel_size = {kernel_size}")
+    return kernels, strides, paddings
+
+
+def pool2d_output_shape(
+    x_shape: Sequence[int], kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0
+) -> tuple[int, ...]:
+    """Return the shape of a pool's output; `x_shape` is (N, C, H, W) or (C, H, W).
+
+    >>> pool2d_output_shape((64, 224, 224), 2)
+    (64, 112, 112)
+    """
+    x_shape = _image_shape(x_shape, "x")
+    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
+    return _windows_shape(x_shape, x_shape[-3], kernels, strides, paddings, (1, 1))
+
+
+def conv2d_multiply_adds(
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+) -> int:
+    """Return a convolution's multiply-adds: output elements times weights per output, K H' W' (C / groups) KH KW.
+
+    Taps that fall on padding are counted, biases are not; with a batch in `x_shape` it is the whole batch's.
+
+    >>> conv2d_multiply_adds((3, 32, 32), (10, 3, 5, 5), padding=2)
+    768000
+    """
+    shape = conv2d_output_shape(x_shape, weight_shape, stride, padding, dilation, groups)
+    return math.prod(shape) * math.prod(weight_shape[1:])
+
+
+def linear_multiply_adds(in_features: int, out_features: int) -> int:
+    """Return a linear layer's multiply-adds for one sample.
+
+    >>> linear_multiply_adds(2450, 500)
+    1225000
+    """
+    return in_features * out_features
+
+
+class ReceptiveField(NamedTuple):
+    """Which input pixels the units of a feature map see, along one axis.
+
+    Unit i sees the `size` pixels from `start` + i `stride` on; pixels below 0 lie in the padding. The field without
+    arguments is the input's own: each pixel sees itself.
+
+    >>> conv, pool = ReceptiveField.of(5, padding=2), ReceptiveField.of(2, stride=2)
+    >>> ReceptiveField().then(conv).then(pool).then(conv)
+    ReceptiveField(size=14, stride=2, start=-6)
+    """
+
+    size: int = 1
+    stride: int = 1
+    start: int = 0
+
+    @classmethod
+    def of(cls, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> ReceptiveField:
+        """Return the field of one convolution or pool in its own input."""
+        return cls(_reach(kernel, dilation), stride, -padding)
+
+    @property
+    def centre(self) -> float:
+        """The coordinate, in pixels, of the middle of unit 0's field."""
+        return self.start + (self.size - 1) / 2
+
+    def then(self, layer: ReceptiveField) -> ReceptiveField:
+        """Return the field of `layer`'s units where `layer` takes the feature map that `self` describes."""
+        return ReceptiveField(
+            self.size + (layer.size - 1) * self.stride,
+            self.stride * layer.stride,
+            self.start + layer.start * self.stride,
+        )
+
+    def union(self, other: ReceptiveField) -> ReceptiveField:
+        """Return the smallest field that holds both: that of a sum or a concatenation of two branches.
+
+        Raises ShapeError if the strides differ, as then no single stride describes the result.
+        """
+        if self.stride != other.stride:
+            raise ShapeError(f"receptive fields with strides {self.stride} and {other.stride} have no common one")
+        start = min(self.start, other.start)
+        return ReceptiveField(max(self.start + self.size, other.start + other.size) - start, self.stride, start)
+
+    def pixels(self, unit: int) -> range:
+        """Return the input coordinates that `unit` sees, those in the padding included."""
+        first = self.start + unit * self.stride
+        return range(first, first + self.size)
+
+
+def _integer(value: Any, name: str, minimum: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ConfigError(f"{name} = {value!r}: expected an int, got {type(value).__name__}")
+    number = operator.index(value)
+    if not minimum <= number <= _LARGEST:
+        raise ConfigError(f"{name} = {number}: expected at least {minimum} and at most {_LARGEST}")
+    return number
+
+
+def _reach(kernel: int, dilation: int) -> int:
+    """Return over how many pixels a dilated kernel reaches."""
+    return (kernel - 1) * dilation + 1
+
+
+def _fit(axis: str, size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    reach = _reach(kernel, dilation)
+    if size + 2 * padding < reach:
+        what = (
+            f"kernel {kernel}" if dilation == 1 else f"kernel {kernel} with dilation {dilation}, reaching over {reach},"
+        )
+        raise ShapeError(
+            f"{axis} {size} with padding {padding} is smaller than {what}: "
+            f"use padding >= {(reach - size + 1) // 2}, a smaller kernel or a larger input"
+        )
+    return (size + 2 * padding - reach) // stride + 1
+
+
+def _image_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
+    shape = tuple(shape)
+    if len(shape) not in (3, 4):
+        raise ShapeError(f"{name} has shape {shape}: expected (batch, channels, height, width)")
+    if len(shape) == 4 and shape[0] == 0:
+        raise ShapeError(f"{name} has shape {shape}: an empty batch; expected at least one image")
+    if min(shape) < 1:
+        raise ShapeError(f"{name} has shape {shape}: expected at least one channel, row and column")
+    return shape
+
+
+def _windows_shape(
+    x_shape: tuple[int, ...],
+    channels: int,
+    kernels: Sequence[int],
+    strides: tuple[int, int],
+    paddings: tuple[int, int],
+    dilations: tuple[int, int],
+) -> tuple[int, ...]:
+    height, width = (
+        _fit(f"x of shape {x_shape}: {axis}", *geometry)
+        for axis, *geometry in zip(
+            ("height", "width"), x_shape[-2:], kernels, strides, paddings, dilations, strict=True
+        )
+    )
+    shape = (*x_shape[:-3], channels, height, width)
+    if math.prod(shape) > 2**48:
+        raise ShapeError(f"the output would have shape {shape}, too large for any memory: check padding and sizes")
+    return shape
