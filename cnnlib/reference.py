@@ -299,14 +299,14 @@ def relu(x: Array, *, out: Array | None = None) -> Array:
 
 
 def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> Array:
-    """Return grad_output where x > 0, and 0 where x <= 0, so relu'(0) = 0; a NaN in x lets it through as PyTorch does.
+    """Return grad_output where x > 0, else 0: relu'(0) = 0, and nothing passes a NaN in x.
 
     `x` may be relu's input or its output; `out` may be either argument. Any shape.
 
     >>> relu_backward(np.array([5.0, 5.0, 5.0]), np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 5.0]
     """
-    return _deliver(np.where(x <= 0, 0, grad_output), out)
+    return _deliver(np.where(x > 0, grad_output, 0), out)
 
 
 def softmax(x: Array, *, out: Array | None = None) -> Array:

@@ -277,7 +277,7 @@ def _fit(axis: str, size: int, kernel: int, stride: int, padding: int, dilation:
     reach = _reach(kernel, dilation)
     if size + 2 * padding < reach:
         what = (
-            f"kernel {kernel}" if dilation == 1 else f"kernel {kernel} with dilation {dilation}, reaching over {reach},"
+            f"kernel {kernel}" if dilation == 1 else f"kernel {kernel} with dilation {dilation}, reaching over {reach}"
         )
         raise ShapeError(
             f"{axis} {size} with padding {padding} is smaller than {what}: "
