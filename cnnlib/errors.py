@@ -11,10 +11,12 @@ __all__ = [
     "ConfigError",
     "DTypeError",
     "DataError",
+    "DataNotFoundError",
     "FileFormatError",
     "GraphError",
     "MissingExtraError",
     "ShapeError",
+    "TrainingError",
 ]
 
 
@@ -44,6 +46,14 @@ class DataError(CNNError, ValueError):
 
 class FileFormatError(DataError):
     """A file is truncated, lies about its size, or is not of the format it should be."""
+
+
+class TrainingError(CNNError, RuntimeError):
+    """A training step cannot be done: backward before forward, a loss that is NaN or infinite."""
+
+
+class DataNotFoundError(CNNError, FileNotFoundError):
+    """A data set is neither on disk nor could it be fetched; the message says where to put which files."""
 
 
 class MissingExtraError(CNNError, ImportError):

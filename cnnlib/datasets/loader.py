@@ -1,0 +1,148 @@
+"""Batches of a data set, in order or shuffled, and a split into two parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnlib.datasets.sources import Arrays, Split
+from cnnlib.errors import ConfigError, DataError, DTypeError, ShapeError
+
+__all__ = ["ArrayDataset", "Batches", "Dataset", "as_dataset", "split"]
+
+
+class Dataset(Protocol):
+    """What can be trained on: a length, and the pair ``(x, y)`` of any int64 array of indices below it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Arrays: ...
+
+
+class ArrayDataset:
+    """Two arrays of one length as a data set: inputs ``x`` (N×C×H×W or N×features) and targets ``y`` (N or N×…).
+
+    Nothing is copied or converted: a slice gives views, an index array a gather in the arrays' own types.
+    Raises :class:`DTypeError`, :class:`ShapeError` and :class:`DataError` for what cannot be trained on.
+
+    >>> data = ArrayDataset(np.zeros((5, 1, 28, 28), np.uint8), np.arange(5))
+    >>> x, y = data[1:3]
+    >>> len(data), x.shape, y
+    (5, (2, 1, 28, 28), array([1, 2]))
+    """
+
+    def __init__(self, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+        for name, array in (("x", x), ("y", y)):
+            if not isinstance(array, np.ndarray):
+                raise DTypeError(f"{name} must be a NumPy array, got {type(array).__name__}: pass np.asarray({name})")
+        if x.ndim not in (2, 4):
+            fix = " Add the channel axis: x[:, np.newaxis]." if x.ndim == 3 else ""
+            raise ShapeError(f"x must be N×C×H×W images or N×features vectors, got shape {x.shape}.{fix}")
+        if y.ndim == 0 or len(x) != len(y):
+            raise ShapeError(f"x and y must have one length, got shapes {x.shape} and {y.shape}")
+        if len(x) == 0:
+            raise DataError(f"the data are empty: x has shape {x.shape}")
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Any, /) -> Arrays:
+        return self.x[index], self.y[index]
+
+
+def as_dataset(data: Arrays | Dataset) -> Dataset:
+    """``(x, y)`` as an :class:`ArrayDataset`; a data set as it is. Raises as ArrayDataset, and DataError if empty.
+
+    >>> len(as_dataset((np.zeros((3, 2)), np.zeros(3))))
+    3
+    """
+    if isinstance(data, (tuple, list)):
+        if len(data) != 2:
+            raise DataError(f"data must be a pair (x, y), got {len(data)} items")
+        return ArrayDataset(*data)
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, np.ndarray):
+        raise DTypeError(
+            f"data must be a pair (x, y) or a data set with len() and [indices], got {type(data).__name__}"
+        )
+    if len(data) == 0:
+        raise DataError(f"the data set is empty: {data!r}")
+    return data
+
+
+class Batches:
+    """Iterate over ``(x, y)`` batches, each time anew; with ``rng`` each iteration draws a new order from it.
+
+    ``data`` is a pair of arrays or a :class:`Dataset`. The last batch may be smaller, unless ``drop_last``. Arrays are
+    neither converted nor copied as a whole: batches are views in the arrays' order, gathers when shuffled.
+
+    >>> x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
+    >>> [labels.tolist() for _, labels in Batches((x, y), 2)]
+    [[0, 1], [2, 3], [4]]
+    >>> shuffled = Batches((x, y), 2, rng=np.random.default_rng(0), drop_last=True)
+    >>> len(shuffled), sum(len(labels) for _, labels in shuffled)
+    (2, 4)
+    """
+
+    def __init__(
+        self,
+        data: Arrays | Dataset,
+        batch_size: int,
+        *,
+        rng: np.random.Generator | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        self.data = as_dataset(data)
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise ConfigError(f"rng must be a np.random.Generator, got {rng!r}: pass np.random.default_rng(seed)")
+        if drop_last and batch_size > len(self.data):
+            raise ConfigError(
+                f"no batch of {batch_size} in {len(self.data)} samples: lower batch_size, or drop_last=False"
+            )
+        self.batch_size, self.rng, self.drop_last = batch_size, rng, drop_last
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.data), self.batch_size)
+        return full if self.drop_last or not rest else full + 1
+
+    def __iter__(self) -> Iterator[Arrays]:
+        n = len(self.data)
+        order = None if self.rng is None else self.rng.permutation(n)
+        for k in range(len(self)):
+            part = slice(k * self.batch_size, min((k + 1) * self.batch_size, n))
+            if order is not None:
+                yield self.data[order[part]]
+            elif isinstance(self.data, ArrayDataset):
+                yield self.data[part]
+            else:
+                yield self.data[np.arange(part.start, part.stop)]
+
+
+def split(x: npt.NDArray[Any], y: npt.NDArray[Any], fraction: float, rng: np.random.Generator) -> Split:
+    """Split at random into ``(x, y)`` to train on and a ``fraction`` of the samples to validate on.
+
+    Integer labels (N) are stratified: each class has its share of both parts, to within one sample. Both parts are
+    copies in the order of the originals. Raises :class:`ConfigError` where a part would be empty.
+
+    >>> x, y = np.zeros((50, 3)), np.repeat([0, 1], 25)
+    >>> (x_train, y_train), (x_val, y_val) = split(x, y, 0.2, np.random.default_rng(0))
+    >>> x_train.shape, np.bincount(y_val)
+    ((40, 3), array([5, 5]))
+    """
+    data = ArrayDataset(x, y)
+    n = len(data)
+    if not 0 < fraction < 1 or not 0 < round(fraction * n) < n:
+        raise ConfigError(f"fraction={fraction} of {n} samples leaves one of the two parts empty")
+    order = rng.permutation(n)
+    if y.ndim == 1 and y.dtype.kind in "iu":
+        order = order[np.argsort(y[order], kind="stable")]
+    # Evenly spaced picks from an order that is random within each class and sorted by class.
+    picks = (np.arange(round(fraction * n)) + 0.5) * n / round(fraction * n)
+    held_back = np.zeros(n, bool)
+    held_back[order[picks.astype(np.int64)]] = True
+    return data[~held_back], data[held_back]
