@@ -1,2 +1,5 @@
-"""cnnlib."""
-__version__ = "0.1.0"
+"""cnnlib: convolutional nets on the CPU."""
+
+from cnnlib._version import __version__
+
+__all__ = ["__version__"]

@@ -1,3 +1,494 @@
-"""Temporary shim: until the kernels are bound, functional is the reference."""
+"""Array functions: check, make contiguous, allocate the output, call the kernel.
 
-from cnnlib.reference import *  # noqa: F403
+The functions of :mod:`cnnlib.reference`, which defines them, in C: same signatures, same results up to rounding, and
+the same bits for any number of threads. All arrays of a call are float32 or all are float64; what is not C-contiguous
+is copied first. `out` receives the result where given: C-contiguous, writable, of the result's shape and dtype, and not
+overlapping an input unless a function says so. Wrong dtypes raise DTypeError, wrong shapes ShapeError, impossible
+settings ConfigError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cnnlib import _kernels
+from cnnlib.errors import DataError, DTypeError, ShapeError
+from cnnlib.reference import Array, Gradients, Needs, Outs, as_input
+from cnnlib.shapes import (
+    IntPair,
+    Padding,
+    conv2d_output_shape,
+    pair,
+    pool2d_geometry,
+    pool2d_output_shape,
+    resolve_padding,
+)
+
+__all__ = [
+    "adam_step",
+    "as_input",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "cross_entropy",
+    "linear",
+    "linear_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "relu",
+    "relu_backward",
+    "sgd_step",
+    "softmax",
+    "softmax_backward",
+]
+
+_INSTANCES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+_IMAGES, _VECTORS = "(N, C, H, W)", "(N, features)"
+_LAYOUT = {4: _IMAGES, 2: _VECTORS}
+
+
+def conv2d(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return the convolution (cross-correlation) of images with a bank of filters.
+
+    y[n,k,p,q] = b[k] + Σ_c,r,s w[k,c,r,s] x[n, c, p·stride + r·dilation - padding, …]; c runs over k's group.
+    Shapes: x (N, C, H, W), weight (K, C/groups, KH, KW), bias (K,) or None, result (N, K, H', W') with
+    H' = ⌊(H + 2·padding - dilation·(KH - 1) - 1)/stride⌋ + 1. `padding` is an int, a pair or "same".
+
+    >>> conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), np.array([0.5]))[0, 0].tolist()
+    [[4.5, 4.5], [4.5, 4.5]]
+    """
+    x = _array(x, "x", 4)
+    weight = _array(weight, "weight", 4, x)
+    shape = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
+    if bias is not None:
+        bias = _array(bias, "bias", 1, x)
+        _expect(bias, "bias", (weight.shape[0],), "one value for each filter of weight")
+    result = _output(out, "out", shape, x, weight, bias)
+    _kernel(_kernels.conv2d_forward, x)(result, x, weight, bias, _conv_options(weight, stride, padding, dilation, groups))
+    return result
+
+
+def conv2d_backward(
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    stride: IntPair = 1,
+    padding: Padding = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    *,
+    needs: Needs = (True, True, True),
+    out: Outs = (None, None, None),
+) -> Gradients:
+    """Return the gradients of `conv2d` for (x, weight, bias), None where `needs` says so.
+
+    Shapes: grad_output (N, K, H', W') as `conv2d` returns; the gradients are shaped as x, weight and (K,).
+
+    >>> dx, dw, db = conv2d_backward(np.ones((1, 1, 2, 2)), np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)))
+    >>> dx[0, 0].tolist(), dw[0, 0].tolist(), db.tolist()
+    ([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]], [[4.0, 4.0], [4.0, 4.0]], [4.0])
+    """
+    x = _array(x, "x", 4)
+    weight, grad_output = _array(weight, "weight", 4, x), _array(grad_output, "grad_output", 4, x)
+    shape = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
+    _expect(grad_output, "grad_output", shape, f"conv2d's output for x {x.shape} and weight {weight.shape}")
+    options = _conv_options(weight, stride, padding, dilation, groups)
+    grad_x = grad_weight = grad_bias = None
+    if needs[0]:
+        grad_x = _output(out[0], "out[0]", x.shape, grad_output, x, weight)
+        _kernel(_kernels.conv2d_grad_x, x)(grad_x, grad_output, weight, options)
+    if needs[1]:
+        grad_weight = _output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
+        _kernel(_kernels.conv2d_grad_w, x)(grad_weight, grad_output, x, options)
+    if needs[2]:
+        grad_bias = _output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
+        _kernel(_kernels.conv2d_grad_b, x)(grad_bias, grad_output)
+    return grad_x, grad_weight, grad_bias
+
+
+def max_pool2d(
+    x: Array, kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0, *, out: Array | None = None
+) -> Array:
+    """Return the largest pixel of every window; a NaN in the window wins, padding never does.
+
+    Shapes: x (N, C, H, W), result (N, C, H', W') with H' = ⌊(H + 2·padding - KH)/stride⌋ + 1; stride None means the
+    kernel's size. Raises ConfigError for padding above half the kernel.
+
+    >>> max_pool2d(np.array([[[[1.0, 3.0], [2.0, 0.0]]]]), 2).tolist()
+    [[[[3.0]]]]
+    """
+    x = _array(x, "x", 4)
+    result = _output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
+    _kernel(_kernels.max_pool2d_forward, x)(result, x, _pool_options(kernel_size, stride, padding))
+    return result
+
+
+def max_pool2d_backward(
+    grad_output: Array,
+    x: Array,
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: IntPair = 0,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of `max_pool2d`: to each window's largest pixel, the first of equal ones, the last NaN.
+
+    Shapes: grad_output (N, C, H', W') as `max_pool2d` returns; x and the result (N, C, H, W).
+
+    >>> max_pool2d_backward(np.array([[[[5.0]]]]), np.array([[[[1.0, 3.0], [3.0, 2.0]]]]), 2)[0, 0].tolist()
+    [[0.0, 5.0], [0.0, 0.0]]
+    """
+    x = _array(x, "x", 4)
+    grad_output = _array(grad_output, "grad_output", 4, x)
+    shape = pool2d_output_shape(x.shape, kernel_size, stride, padding)
+    _expect(grad_output, "grad_output", shape, f"max_pool2d's output for x {x.shape}")
+    result = _output(out, "out", x.shape, grad_output, x)
+    _kernel(_kernels.max_pool2d_grad, x)(result, grad_output, x, _pool_options(kernel_size, stride, padding))
+    return result
+
+
+def avg_pool2d(
+    x: Array,
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: IntPair = 0,
+    count_include_pad: bool = True,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return the mean of every window: its sum over KH·KW pixels, or over those inside the image.
+
+    Shapes: as `max_pool2d`. Raises ConfigError for padding above half the kernel.
+
+    >>> avg_pool2d(np.array([[[[1.0, 3.0], [2.0, 0.0]]]]), 2).tolist()
+    [[[[1.5]]]]
+    """
+    x = _array(x, "x", 4)
+    result = _output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
+    options = _pool_options(kernel_size, stride, padding, count_include_pad)
+    _kernel(_kernels.avg_pool2d_forward, x)(result, x, options)
+    return result
+
+
+def avg_pool2d_backward(
+    grad_output: Array,
+    x: Array | Sequence[int],
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: IntPair = 0,
+    count_include_pad: bool = True,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of `avg_pool2d`: each window's gradient shared equally by its pixels.
+
+    Shapes: grad_output (N, C, H', W') as `avg_pool2d` returns; x the input or its shape (N, C, H, W), as the result.
+
+    >>> avg_pool2d_backward(np.array([[[[4.0]]]]), (1, 1, 2, 3), 2)[0, 0].tolist()
+    [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
+    """
+    grad_output = _array(grad_output, "grad_output", 4)
+    x_shape = x.shape if isinstance(x, np.ndarray) else tuple(x)
+    shape = pool2d_output_shape(x_shape, kernel_size, stride, padding)
+    _expect(grad_output, "grad_output", shape, f"avg_pool2d's output for x {x_shape}")
+    result = _output(out, "out", x_shape, grad_output)
+    options = _pool_options(kernel_size, stride, padding, count_include_pad)
+    _kernel(_kernels.avg_pool2d_grad, grad_output)(result, grad_output, options)
+    return result
+
+
+def linear(x: Array, weight: Array, bias: Array | None = None, *, out: Array | None = None) -> Array:
+    """Return x weightᵀ + bias.
+
+    Shapes: x (N, n), weight (C, n), bias (C,) or None, result (N, C).
+
+    >>> linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0], [5.0, 6.0]]), np.array([0.5, 0.0])).tolist()
+    [[11.5, 17.0]]
+    """
+    x, weight = _linear_arrays(x, weight)
+    if bias is not None:
+        bias = _array(bias, "bias", 1, x)
+        _expect(bias, "bias", weight.shape[:1], "one value for each row of weight")
+    result = _output(out, "out", (x.shape[0], weight.shape[0]), x, weight, bias)
+    _kernel(_kernels.linear_forward, x)(result, x, weight, bias)
+    return result
+
+
+def linear_backward(
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    *,
+    needs: Needs = (True, True, True),
+    out: Outs = (None, None, None),
+) -> Gradients:
+    """Return (grad_output weight, grad_outputᵀ x, Σ_n grad_output), None where `needs` says so.
+
+    Shapes: grad_output (N, C), x (N, n), weight (C, n); the gradients are shaped as x, weight and (C,).
+
+    >>> dx, dw, db = linear_backward(np.array([[2.0]]), np.array([[1.0, 3.0]]), np.array([[4.0, 5.0]]))
+    >>> dx.tolist(), dw.tolist(), db.tolist()
+    ([[8.0, 10.0]], [[2.0, 6.0]], [2.0])
+    """
+    x, weight = _linear_arrays(x, weight)
+    grad_output = _array(grad_output, "grad_output", 2, x)
+    shape = (x.shape[0], weight.shape[0])
+    _expect(grad_output, "grad_output", shape, f"linear's output for x {x.shape} and weight {weight.shape}")
+    grad_x = grad_weight = grad_bias = None
+    if needs[0]:
+        grad_x = _output(out[0], "out[0]", x.shape, grad_output, x, weight)
+        _kernel(_kernels.linear_grad_x, x)(grad_x, grad_output, weight)
+    if needs[1]:
+        grad_weight = _output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
+        _kernel(_kernels.linear_grad_w, x)(grad_weight, grad_output, x)
+    if needs[2]:
+        grad_bias = _output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
+        _kernel(_kernels.linear_grad_b, x)(grad_bias, grad_output)
+    return grad_x, grad_weight, grad_bias
+
+
+def relu(x: Array, *, out: Array | None = None) -> Array:
+    """Return max(x, 0) element by element; NaN stays NaN. Any shape; `out` may be x.
+
+    >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
+    [0.0, 0.0, 2.0]
+    """
+    x = _array(x, "x")
+    result = _output(out, "out", x.shape, _unless_same(x, out))
+    _kernel(_kernels.relu_forward, x)(result.reshape(-1), x.reshape(-1))
+    return result
+
+
+def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> Array:
+    """Return grad_output where x > 0, else 0. `x` may be relu's input or its output; `out` may be either argument.
+
+    >>> relu_backward(np.array([1.0, 1.0, 1.0]), np.array([-1.0, 0.0, 2.0])).tolist()
+    [0.0, 0.0, 1.0]
+    """
+    x = _array(x, "x")
+    grad_output = _array(grad_output, "grad_output", like=x)
+    _expect(grad_output, "grad_output", x.shape, "the shape of x")
+    result = _output(out, "out", x.shape, _unless_same(x, out), _unless_same(grad_output, out))
+    _kernel(_kernels.relu_grad, x)(result.reshape(-1), grad_output.reshape(-1), x.reshape(-1))
+    return result
+
+
+def softmax(x: Array, *, out: Array | None = None) -> Array:
+    """Return exp(x_i) / Σ_j exp(x_j) along the classes, stable at any magnitude. x (N, C); `out` may be x.
+
+    >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+    x = _array(x, "x", 2)
+    result = _output(out, "out", x.shape, _unless_same(x, out))
+    _kernel(_kernels.softmax_forward, x)(result, x)
+    return result
+
+
+def softmax_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
+    """Return y_j (g_j - Σ_i g_i y_i) for softmax's output y and g = grad_output. Both (N, C); `out` may be either.
+
+    >>> softmax_backward(np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])).tolist()
+    [[0.25, -0.25]]
+    """
+    y = _array(y, "y", 2)
+    grad_output = _array(grad_output, "grad_output", 2, y)
+    _expect(grad_output, "grad_output", y.shape, "the shape of y")
+    result = _output(out, "out", y.shape, _unless_same(y, out), _unless_same(grad_output, out))
+    _kernel(_kernels.softmax_grad, y)(result, grad_output, y)
+    return result
+
+
+def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple[float, Array]:
+    """Return softmax cross-entropy of logits, mean over the batch, and its gradient (p - target)/N.
+
+    x (N, C); target (N,) integer labels, or (N, C) probabilities of x's dtype; `out` may be x.
+    Raises DataError for labels outside 0 … C - 1, DTypeError for labels that are not integers.
+
+    >>> value, grad = cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))
+    >>> round(value, 6), grad.tolist()
+    (0.693147, [[0.5, -0.5]])
+    """
+    x = _array(x, "x", 2)
+    labels = soft = None
+    target = np.asarray(target)
+    if target.ndim == 1:
+        labels = _labels(target, *x.shape)
+    else:
+        soft = _array(target, "target", 2, x)
+        _expect(soft, "target", x.shape, "the shape of x, or one integer label a row")
+    result = _output(out, "out", x.shape, _unless_same(x, out), soft)
+    return _kernel(_kernels.cross_entropy, x)(result, x, labels, soft), result
+
+
+def sgd_step(
+    param: Array,
+    grad: Array,
+    velocity: Array | None,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+) -> None:
+    """Update `param` and `velocity` in place: g' = grad + λ param, v = μ v + g', param -= lr (nesterov ? g' + μ v : v).
+
+    `velocity` is None without momentum. All arrays have the same shape; param and velocity are written.
+
+    >>> param = np.array([1.0])
+    >>> sgd_step(param, np.array([0.5]), None, lr=0.1)
+    >>> param.tolist()
+    [0.95]
+    """
+    param, grad = _in_place(param, "param"), _array(grad, "grad", like=param)
+    _expect(grad, "grad", param.shape, "the shape of param")
+    if velocity is not None:
+        velocity = _in_place(velocity, "velocity", param).reshape(-1)
+    flat = param.reshape(-1), velocity, grad.reshape(-1)
+    _kernel(_kernels.sgd_step, param)(*flat, lr, momentum, weight_decay, nesterov)
+
+
+def adam_step(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    step: int,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    decoupled: bool = False,
+) -> None:
+    """Update `param`, `m` and `v` in place by Adam's rule, AdamW's if `decoupled`; `step` counts from 1.
+
+    m = β₁ m + (1 - β₁) g, v = β₂ v + (1 - β₂) g², param -= lr m̂ / (√v̂ + eps), with m̂ = m / (1 - β₁^step) and
+    v̂ = v / (1 - β₂^step). Decay adds λ param to g, or, decoupled, first shrinks param by 1 - lr λ.
+
+    >>> param, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
+    >>> adam_step(param, np.array([0.5]), m, v, step=1, lr=0.1)
+    >>> round(float(param[0]), 6)
+    0.9
+    """
+    param, grad = _in_place(param, "param"), _array(grad, "grad", like=param)
+    _expect(grad, "grad", param.shape, "the shape of param")
+    m, v = _in_place(m, "m", param), _in_place(v, "v", param)
+    if step < 1:
+        raise DataError(f"step = {step}: Adam's steps count from 1")
+    flat = param.reshape(-1), m.reshape(-1), v.reshape(-1), grad.reshape(-1)
+    _kernel(_kernels.adam_step, param)(*flat, step, lr, beta1, beta2, eps, weight_decay, decoupled)
+
+
+# Checks
+
+
+def _kernel(function: Any, like: Array) -> Callable[..., Any]:
+    """The instance of a kernel for an array's element type."""
+    instance: Callable[..., Any] = function[_INSTANCES[like.dtype]]
+    return instance
+
+
+def _array(x: Any, name: str, ndim: int | None = None, like: Array | None = None) -> Array:
+    """Return `x` C-contiguous after checking its dtype, its rank and that it has elements."""
+    array = np.asarray(x)
+    if array.dtype not in _INSTANCES:
+        raise DTypeError(
+            f"{name} has dtype {array.dtype}: expected float32 or float64 in native byte order; convert it with "
+            f"{name}.astype(np.float32)"
+        )
+    if like is not None and array.dtype != like.dtype:
+        raise DTypeError(f"{name} has dtype {array.dtype}, the other arrays {like.dtype}: use one of them for all")
+    if ndim is not None and array.ndim != ndim:
+        expected = f"{ndim} dimensions, {_LAYOUT[ndim]}" if ndim in _LAYOUT else "1 dimension"
+        raise ShapeError(f"{name} has shape {array.shape}: expected {expected}")
+    if array.size == 0:
+        raise ShapeError(f"{name} has shape {array.shape}: an empty batch or dimension cannot be computed with")
+    return np.ascontiguousarray(array) if array.ndim else array
+
+
+def _expect(array: Array, name: str, shape: tuple[int, ...], why: str) -> None:
+    if array.shape != shape:
+        raise ShapeError(f"{name} has shape {array.shape}: expected {shape}, {why}")
+
+
+def _output(out: Array | None, name: str, shape: Sequence[int], like: Array | None, *inputs: Array | None) -> Array:
+    """Return the array to write to: `out` if it is fit for it, else a new one like the first input that is given."""
+    arrays = [array for array in (like, *inputs) if array is not None]
+    if out is None:
+        return np.empty(shape, arrays[0].dtype)
+    return _writable(out, name, tuple(shape), arrays)
+
+
+def _writable(out: Array, name: str, shape: tuple[int, ...], inputs: Sequence[Array]) -> Array:
+    if not isinstance(out, np.ndarray):
+        raise DTypeError(f"{name} is a {type(out).__name__}: expected an array to write to")
+    if out.dtype not in _INSTANCES or any(out.dtype != array.dtype for array in inputs):
+        expected = inputs[0].dtype if inputs else "float32 or float64"
+        raise DTypeError(f"{name} has dtype {out.dtype}: expected {expected}")
+    _expect(out, name, shape, "the result's shape")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ShapeError(f"{name} of shape {out.shape} is not a writable C-contiguous array: pass np.empty{shape}")
+    if any(np.may_share_memory(out, array) for array in inputs):
+        raise ShapeError(f"{name} of shape {out.shape} overlaps an input: pass an array of its own")
+    return out
+
+
+def _unless_same(x: Array, out: Array | None) -> Array | None:
+    """None where `out` is `x` itself, which element-wise functions allow; overlap of another kind stays an error."""
+    same = out is not None and x.shape == out.shape and x.ctypes.data == out.ctypes.data
+    return None if same else x
+
+
+def _in_place(array: Array, name: str, like: Array | None = None) -> Array:
+    shape = like.shape if like is not None else np.shape(array)
+    return _writable(array, name, shape, [] if like is None else [])
+
+
+def _linear_arrays(x: Array, weight: Array) -> tuple[Array, Array]:
+    x = _array(x, "x", 2)
+    weight = _array(weight, "weight", 2, x)
+    if x.shape[1] != weight.shape[1]:
+        raise ShapeError(
+            f"x of shape {x.shape} has {x.shape[1]} features, weight of shape {weight.shape} takes {weight.shape[1]}"
+        )
+    return x, weight
+
+
+def _labels(target: Array, n: int, classes: int) -> Array:
+    if target.dtype.kind not in "iu":
+        raise DTypeError(f"target has dtype {target.dtype}: labels are integers; use target.astype(np.int64)")
+    _expect(target, "target", (n,), "one label a row of x")
+    wrong = np.flatnonzero((target < 0) | (target >= classes))
+    if wrong.size:
+        first = int(wrong[0])
+        raise DataError(f"target[{first}] = {target[first]}: labels of {classes} classes are 0 … {classes - 1}")
+    return np.ascontiguousarray(target, dtype=np.int64)
+
+
+def _conv_options(
+    weight: Array, stride: IntPair, padding: Padding, dilation: IntPair, groups: int
+) -> tuple[int, ...]:
+    paddings = resolve_padding(padding, (weight.shape[2], weight.shape[3]), dilation, stride)
+    return *pair(stride, "stride", 1), *paddings, *pair(dilation, "dilation", 1), groups
+
+
+def _pool_options(
+    kernel_size: IntPair, stride: IntPair | None, padding: IntPair, count_include_pad: bool = False
+) -> tuple[int, ...]:
+    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
+    return *kernels, *strides, *paddings, bool(count_include_pad)

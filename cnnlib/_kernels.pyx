@@ -1,0 +1,391 @@
+"""Binding of csrc/cnn.h: typed views in, sizes checked, one call without the GIL, status to exception.
+
+Every array function exists for float32 and float64 and is picked by `function["float"]` or `function["double"]`.
+Outputs first, then inputs, as in cnn.h. Friendly messages are cnnlib.functional's task; what is checked here only
+keeps memory safe.
+"""
+
+from libc.stdint cimport int64_t
+
+from cnnlib.errors import ConfigError
+
+ctypedef fused real:
+    float
+    double
+
+cdef extern from "cnn.h" nogil:
+    ctypedef enum cnn_status:
+        CNN_OK
+        CNN_NO_MEMORY
+        CNN_BAD_SIZE
+
+    ctypedef struct cnn_conv2d:
+        ptrdiff_t n, c, h, w, k, r, s, oh, ow
+        ptrdiff_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups
+
+    ctypedef struct cnn_pool2d:
+        ptrdiff_t planes, h, w, oh, ow, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w
+        int count_include_pad
+
+    const char *const *cnn_isa_built()
+    const char *const *cnn_isa_supported()
+    const char *cnn_isa_active()
+    const char *cnn_compiler()
+    int cnn_set_isa(const char *)
+    int cnn_lanes()
+    void cnn_set_threads(int)
+    int cnn_get_threads()
+    int cnn_openmp()
+    void cnn_release_workspace()
+
+    cnn_status cnn_conv2d_forward_f32(float *, const float *, const float *, const float *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_forward_f64(double *, const double *, const double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_x_f32(float *, const float *, const float *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_x_f64(double *, const double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_w_f32(float *, const float *, const float *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_w_f64(double *, const double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_b_f32(float *, const float *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_b_f64(double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_max_pool2d_forward_f32(float *, const float *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_forward_f64(double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_grad_f32(float *, const float *, const float *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_grad_f64(double *, const double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_avg_pool2d_forward_f32(float *, const float *, const cnn_pool2d *)
+    cnn_status cnn_avg_pool2d_forward_f64(double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_avg_pool2d_grad_f32(float *, const float *, const cnn_pool2d *)
+    cnn_status cnn_avg_pool2d_grad_f64(double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_linear_forward_f32(float *, const float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_forward_f64(double *, const double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_x_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_x_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_w_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_w_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_b_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_b_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
+    void cnn_relu_forward_f32(float *, const float *, ptrdiff_t)
+    void cnn_relu_forward_f64(double *, const double *, ptrdiff_t)
+    void cnn_relu_grad_f32(float *, const float *, const float *, ptrdiff_t)
+    void cnn_relu_grad_f64(double *, const double *, const double *, ptrdiff_t)
+    void cnn_softmax_forward_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
+    void cnn_softmax_forward_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
+    void cnn_softmax_grad_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t)
+    void cnn_softmax_grad_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_cross_entropy_f32(double *, float *, const float *, const int64_t *, const float *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_cross_entropy_f64(double *, double *, const double *, const int64_t *, const double *, ptrdiff_t, ptrdiff_t)
+    void cnn_sgd_step_f32(float *, float *, const float *, ptrdiff_t, double, double, double, int)
+    void cnn_sgd_step_f64(double *, double *, const double *, ptrdiff_t, double, double, double, int)
+    void cnn_adam_step_f32(float *, float *, float *, const float *, ptrdiff_t, double, double, double, double, double, double, int)
+    void cnn_adam_step_f64(double *, double *, double *, const double *, ptrdiff_t, double, double, double, double, double, double, int)
+
+
+cdef int check(cnn_status status) except -1:
+    if status == CNN_NO_MEMORY:
+        raise MemoryError("no memory for the kernel's workspace")
+    if status == CNN_BAD_SIZE:
+        raise ValueError("array sizes do not fit together, or a size is not in 1 ... 2**30")
+    return 0
+
+
+cdef int demand(bint sizes_agree) except -1:
+    return check(CNN_OK if sizes_agree else CNN_BAD_SIZE)
+
+
+cdef cnn_conv2d conv_sizes(const Py_ssize_t *y, const Py_ssize_t *x, const Py_ssize_t *w, tuple options) except *:
+    cdef cnn_conv2d p
+    p.stride_h, p.stride_w, p.pad_h, p.pad_w, p.dilation_h, p.dilation_w, p.groups = options
+    p.n, p.c, p.h, p.w = x[0], x[1], x[2], x[3]
+    p.k, p.r, p.s, p.oh, p.ow = w[0], w[2], w[3], y[2], y[3]
+    demand(y[0] == p.n and y[1] == p.k and p.groups > 0 and w[1] * p.groups == p.c)
+    return p
+
+
+cdef cnn_pool2d pool_sizes(const Py_ssize_t *y, const Py_ssize_t *x, tuple options) except *:
+    cdef cnn_pool2d p
+    p.kernel_h, p.kernel_w, p.stride_h, p.stride_w, p.pad_h, p.pad_w, p.count_include_pad = options
+    p.planes, p.h, p.w, p.oh, p.ow = x[0] * x[1], x[2], x[3], y[2], y[3]
+    demand(y[0] == x[0] and y[1] == x[1])
+    return p
+
+
+def conv2d_forward(real[:, :, :, ::1] y, const real[:, :, :, ::1] x, const real[:, :, :, ::1] w, const real[::1] b, tuple options):
+    cdef cnn_conv2d p = conv_sizes(y.shape, x.shape, w.shape, options)
+    demand(b is None or b.shape[0] == p.k)
+    cdef const real *bias = &b[0] if b is not None else NULL
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_conv2d_forward_f32(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &p)
+        else:
+            status = cnn_conv2d_forward_f64(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &p)
+    check(status)
+
+
+def conv2d_grad_x(real[:, :, :, ::1] dx, const real[:, :, :, ::1] dy, const real[:, :, :, ::1] w, tuple options):
+    cdef cnn_conv2d p = conv_sizes(dy.shape, dx.shape, w.shape, options)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_conv2d_grad_x_f32(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &w[0, 0, 0, 0], &p)
+        else:
+            status = cnn_conv2d_grad_x_f64(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &w[0, 0, 0, 0], &p)
+    check(status)
+
+
+def conv2d_grad_w(real[:, :, :, ::1] dw, const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x, tuple options):
+    cdef cnn_conv2d p = conv_sizes(dy.shape, x.shape, dw.shape, options)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_conv2d_grad_w_f32(&dw[0, 0, 0, 0], &dy[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+        else:
+            status = cnn_conv2d_grad_w_f64(&dw[0, 0, 0, 0], &dy[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+    check(status)
+
+
+def conv2d_grad_b(real[::1] db, const real[:, :, :, ::1] dy):
+    cdef cnn_conv2d p = cnn_conv2d(n=dy.shape[0], c=1, h=dy.shape[2], w=dy.shape[3], k=dy.shape[1], r=1, s=1, oh=dy.shape[2],
+                                   ow=dy.shape[3], stride_h=1, stride_w=1, pad_h=0, pad_w=0, dilation_h=1, dilation_w=1,
+                                   groups=1)
+    demand(db.shape[0] == p.k)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_conv2d_grad_b_f32(&db[0], &dy[0, 0, 0, 0], &p)
+        else:
+            status = cnn_conv2d_grad_b_f64(&db[0], &dy[0, 0, 0, 0], &p)
+    check(status)
+
+
+def max_pool2d_forward(real[:, :, :, ::1] y, const real[:, :, :, ::1] x, tuple options):
+    cdef cnn_pool2d p = pool_sizes(y.shape, x.shape, options)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_max_pool2d_forward_f32(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+        else:
+            status = cnn_max_pool2d_forward_f64(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+    check(status)
+
+
+def max_pool2d_grad(real[:, :, :, ::1] dx, const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x, tuple options):
+    cdef cnn_pool2d p = pool_sizes(dy.shape, x.shape, options)
+    demand(dx.shape[0] == x.shape[0] and dx.shape[1] == x.shape[1] and dx.shape[2] == p.h and dx.shape[3] == p.w)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_max_pool2d_grad_f32(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+        else:
+            status = cnn_max_pool2d_grad_f64(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+    check(status)
+
+
+def avg_pool2d_forward(real[:, :, :, ::1] y, const real[:, :, :, ::1] x, tuple options):
+    cdef cnn_pool2d p = pool_sizes(y.shape, x.shape, options)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_avg_pool2d_forward_f32(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+        else:
+            status = cnn_avg_pool2d_forward_f64(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+    check(status)
+
+
+def avg_pool2d_grad(real[:, :, :, ::1] dx, const real[:, :, :, ::1] dy, tuple options):
+    cdef cnn_pool2d p = pool_sizes(dy.shape, dx.shape, options)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_avg_pool2d_grad_f32(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &p)
+        else:
+            status = cnn_avg_pool2d_grad_f64(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &p)
+    check(status)
+
+
+def linear_forward(real[:, ::1] y, const real[:, ::1] x, const real[:, ::1] w, const real[::1] b):
+    cdef ptrdiff_t n = x.shape[0], outputs = w.shape[0], inputs = w.shape[1]
+    demand(y.shape[0] == n and y.shape[1] == outputs and x.shape[1] == inputs and (b is None or b.shape[0] == outputs))
+    cdef const real *bias = &b[0] if b is not None else NULL
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_linear_forward_f32(&y[0, 0], &x[0, 0], &w[0, 0], bias, n, outputs, inputs)
+        else:
+            status = cnn_linear_forward_f64(&y[0, 0], &x[0, 0], &w[0, 0], bias, n, outputs, inputs)
+    check(status)
+
+
+def linear_grad_x(real[:, ::1] dx, const real[:, ::1] dy, const real[:, ::1] w):
+    cdef ptrdiff_t n = dy.shape[0], outputs = w.shape[0], inputs = w.shape[1]
+    demand(dy.shape[1] == outputs and dx.shape[0] == n and dx.shape[1] == inputs)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_linear_grad_x_f32(&dx[0, 0], &dy[0, 0], &w[0, 0], n, outputs, inputs)
+        else:
+            status = cnn_linear_grad_x_f64(&dx[0, 0], &dy[0, 0], &w[0, 0], n, outputs, inputs)
+    check(status)
+
+
+def linear_grad_w(real[:, ::1] dw, const real[:, ::1] dy, const real[:, ::1] x):
+    cdef ptrdiff_t n = x.shape[0], outputs = dw.shape[0], inputs = dw.shape[1]
+    demand(dy.shape[0] == n and dy.shape[1] == outputs and x.shape[1] == inputs)
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_linear_grad_w_f32(&dw[0, 0], &dy[0, 0], &x[0, 0], n, outputs, inputs)
+        else:
+            status = cnn_linear_grad_w_f64(&dw[0, 0], &dy[0, 0], &x[0, 0], n, outputs, inputs)
+    check(status)
+
+
+def linear_grad_b(real[::1] db, const real[:, ::1] dy):
+    demand(db.shape[0] == dy.shape[1])
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_linear_grad_b_f32(&db[0], &dy[0, 0], dy.shape[0], dy.shape[1])
+        else:
+            status = cnn_linear_grad_b_f64(&db[0], &dy[0, 0], dy.shape[0], dy.shape[1])
+    check(status)
+
+
+def relu_forward(real[::1] y, const real[::1] x):
+    demand(0 < y.shape[0] == x.shape[0])
+    with nogil:
+        if real is float:
+            cnn_relu_forward_f32(&y[0], &x[0], y.shape[0])
+        else:
+            cnn_relu_forward_f64(&y[0], &x[0], y.shape[0])
+
+
+def relu_grad(real[::1] dx, const real[::1] dy, const real[::1] x):
+    demand(0 < dx.shape[0] == dy.shape[0] == x.shape[0])
+    with nogil:
+        if real is float:
+            cnn_relu_grad_f32(&dx[0], &dy[0], &x[0], dx.shape[0])
+        else:
+            cnn_relu_grad_f64(&dx[0], &dy[0], &x[0], dx.shape[0])
+
+
+def softmax_forward(real[:, ::1] y, const real[:, ::1] x):
+    demand(0 < y.shape[0] == x.shape[0] and 0 < y.shape[1] == x.shape[1])
+    with nogil:
+        if real is float:
+            cnn_softmax_forward_f32(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1])
+        else:
+            cnn_softmax_forward_f64(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1])
+
+
+def softmax_grad(real[:, ::1] dx, const real[:, ::1] dy, const real[:, ::1] y):
+    demand(0 < dx.shape[0] == dy.shape[0] and 0 < dx.shape[1] == dy.shape[1])
+    demand(0 < dx.shape[0] == y.shape[0] and 0 < dx.shape[1] == y.shape[1])
+    with nogil:
+        if real is float:
+            cnn_softmax_grad_f32(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
+        else:
+            cnn_softmax_grad_f64(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
+
+
+def cross_entropy(real[:, ::1] dx, const real[:, ::1] x, const int64_t[::1] labels, const real[:, ::1] target):
+    """Labels must lie in [0, classes): cnnlib.functional checks them. Returns the loss."""
+    cdef double value = 0
+    cdef const int64_t *chosen = NULL
+    cdef const real *soft = NULL
+    demand(0 < dx.shape[0] == x.shape[0] and 0 < dx.shape[1] == x.shape[1] and (labels is None) != (target is None))
+    if labels is not None:
+        demand(labels.shape[0] == dx.shape[0])
+        chosen = &labels[0]
+    else:
+        demand(target.shape[0] == dx.shape[0] and target.shape[1] == dx.shape[1])
+        soft = &target[0, 0]
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_cross_entropy_f32(&value, &dx[0, 0], &x[0, 0], chosen, soft, dx.shape[0], dx.shape[1])
+        else:
+            status = cnn_cross_entropy_f64(&value, &dx[0, 0], &x[0, 0], chosen, soft, dx.shape[0], dx.shape[1])
+    check(status)
+    return value
+
+
+def sgd_step(real[::1] w, real[::1] v, const real[::1] g, double lr, double momentum, double decay, bint nesterov):
+    demand(0 < w.shape[0] == g.shape[0] and (v is None or v.shape[0] == g.shape[0]))
+    cdef real *velocity = &v[0] if v is not None else NULL
+    with nogil:
+        if real is float:
+            cnn_sgd_step_f32(&w[0], velocity, &g[0], w.shape[0], lr, momentum, decay, nesterov)
+        else:
+            cnn_sgd_step_f64(&w[0], velocity, &g[0], w.shape[0], lr, momentum, decay, nesterov)
+
+
+def adam_step(real[::1] w, real[::1] m, real[::1] v, const real[::1] g, double step, double lr, double beta1, double beta2, double eps, double decay,
+              bint decoupled):
+    demand(0 < w.shape[0] == g.shape[0] == m.shape[0] == v.shape[0] and step >= 1)
+    with nogil:
+        if real is float:
+            cnn_adam_step_f32(&w[0], &m[0], &v[0], &g[0], w.shape[0], step, lr, beta1, beta2, eps, decay, decoupled)
+        else:
+            cnn_adam_step_f64(&w[0], &m[0], &v[0], &g[0], w.shape[0], step, lr, beta1, beta2, eps, decay, decoupled)
+
+
+cdef tuple names(const char *const *list):
+    found = []
+    while list[0]:
+        found.append(list[0].decode())
+        list += 1
+    return tuple(found)
+
+
+def isa_built():
+    """Instruction sets compiled in, best first."""
+    return names(cnn_isa_built())
+
+
+def isa_supported():
+    """Those of them that this processor has, best first."""
+    return names(cnn_isa_supported())
+
+
+def isa_active():
+    """The one in use."""
+    return cnn_isa_active().decode()
+
+
+def set_isa(str name):
+    """Use another instruction set, process-wide; not while other threads run kernels."""
+    if cnn_set_isa(name.encode()) != 0:
+        known = name in isa_built()
+        raise ConfigError(
+            f"instruction set {name!r} is {'not supported by this processor' if known else 'unknown'}: "
+            f"use one of {', '.join(isa_supported())}"
+        )
+
+
+def lanes():
+    """Elements of a float32 vector in use."""
+    return cnn_lanes()
+
+
+def set_num_threads(int threads):
+    """Upper bound of threads per call."""
+    cnn_set_threads(threads)
+
+
+def get_num_threads():
+    """Threads that a large call uses: 1 in a serial build or a forked child."""
+    return cnn_get_threads()
+
+
+def openmp():
+    """OpenMP's version date, 0 in a serial build."""
+    return cnn_openmp()
+
+
+def compiler():
+    """Name and version of the C compiler."""
+    return cnn_compiler().decode()
+
+
+def release_workspace():
+    """Free the calling thread's scratch memory."""
+    cnn_release_workspace()

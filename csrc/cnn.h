@@ -1,0 +1,127 @@
+/* cnn.h: the C contract.
+ *
+ * Arrays are C-contiguous. x: input, w: weight, b: bias, y: output; dx, dw, db, dy: their gradients.
+ *   images  x [n][c][h][w]     weights [k][c/groups][r][s]     outputs y [n][k][oh][ow]
+ * Argument order: outputs, inputs, parameters, sizes, options. Lengths count elements.
+ * Every function has an instance for float and one for double: name_f32, name_f64.
+ *
+ * Common to all functions unless its comment says otherwise:
+ *   overwrite   outputs are overwritten, whatever they held (NaN, too)
+ *   aliasing    no output overlaps any other argument
+ *   workspace   taken from the calling thread's arena, which keeps its largest size until the thread ends or
+ *               cnn_release_workspace is called
+ *   threads     as set by cnn_set_threads; small work runs on one. No sum's order depends on their number.
+ *   status      CNN_OK, CNN_NO_MEMORY, or CNN_BAD_SIZE if a size is not positive where it must be or the output's
+ *               sizes do not follow from the input's; nothing was written then
+ *   errors      never aborts, never raises a signal; NaN and infinities are ordinary numbers */
+#ifndef CNN_H
+#define CNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { CNN_OK = 0, CNN_NO_MEMORY = 1, CNN_BAD_SIZE = 2 } cnn_status;
+
+/* ---- machine and settings --------------------------------------------------------------------------------- */
+
+/* Names of the instruction sets, best first, NULL at the end: those compiled in, and those of them that this CPU has. */
+const char *const *cnn_isa_built(void);
+const char *const *cnn_isa_supported(void);
+/* The one in use: the best supported unless cnn_set_isa chose another. */
+const char *cnn_isa_active(void);
+/* Returns 0, or -1 if `name` is not in cnn_isa_supported(). Process-wide; not while other threads run kernels. */
+int cnn_set_isa(const char *name);
+/* Elements of a vector of the active instruction set, for float. */
+int cnn_lanes(void);
+
+/* Upper bound of threads per call, at least 1; 1 in a serial build and in a child forked after kernels have run. */
+void cnn_set_threads(int threads);
+int cnn_get_threads(void);
+/* OpenMP's version date as of _OPENMP, 0 in a serial build. */
+int cnn_openmp(void);
+const char *cnn_compiler(void);
+
+void cnn_release_workspace(void);
+
+/* ---- convolution ------------------------------------------------------------------------------------------ */
+
+typedef struct {
+    ptrdiff_t n, c, h, w;     /* input */
+    ptrdiff_t k, r, s;        /* output channels, kernel height and width */
+    ptrdiff_t oh, ow;         /* output height and width */
+    ptrdiff_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups;
+} cnn_conv2d;
+/* pad_h, pad_w: zeros above and to the left. Below and to the right there are as many as oh and ow call for, which
+ * may be at most (h + 2 pad_h - dilation_h (r - 1) - 1)/stride_h + 1, and likewise in width. */
+
+typedef struct {
+    ptrdiff_t planes, h, w, oh, ow; /* planes: n * c */
+    ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+    int count_include_pad;
+} cnn_pool2d;
+/* pad <= kernel / 2, so that every window meets the plane. */
+
+#define CNN_DECLARE(R, T)                                                                                           \
+    /* y[n,k,p,q] = b[k] + sum over c,r,s: w[k,c,r,s] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...]             \
+     * c runs over the k's group; outside the image x is 0; b may be NULL. */                                       \
+    cnn_status cnn_conv2d_forward_##T(R *y, const R *x, const R *w, const R *b, const cnn_conv2d *p);               \
+    /* dx[n,c,i,j] = sum over k,r,s and the p,q that read x[n,c,i,j]: w[k,c,r,s] * dy[n,k,p,q] */                   \
+    cnn_status cnn_conv2d_grad_x_##T(R *dx, const R *dy, const R *w, const cnn_conv2d *p);                          \
+    /* dw[k,c,r,s] = sum over n,p,q: dy[n,k,p,q] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...] */               \
+    cnn_status cnn_conv2d_grad_w_##T(R *dw, const R *dy, const R *x, const cnn_conv2d *p);                          \
+    /* db[k] = sum over n,p,q: dy[n,k,p,q] */                                                                       \
+    cnn_status cnn_conv2d_grad_b_##T(R *db, const R *dy, const cnn_conv2d *p);                                      \
+                                                                                                                    \
+    /* y = maximum of each window; a NaN in the window wins. */                                                     \
+    cnn_status cnn_max_pool2d_forward_##T(R *y, const R *x, const cnn_pool2d *p);                                   \
+    /* dx: each dy goes to the first maximum of its window (row-major), or to its last NaN; windows add up. */      \
+    cnn_status cnn_max_pool2d_grad_##T(R *dx, const R *dy, const R *x, const cnn_pool2d *p);                        \
+    /* y = sum of the window / its area, which counts padding if count_include_pad. */                              \
+    cnn_status cnn_avg_pool2d_forward_##T(R *y, const R *x, const cnn_pool2d *p);                                   \
+    cnn_status cnn_avg_pool2d_grad_##T(R *dx, const R *dy, const cnn_pool2d *p);                                    \
+                                                                                                                    \
+    /* y[n,m] = b[m] + sum over k: x[n,k] * w[m,k]; x n×inputs, w outputs×inputs, b may be NULL. */                 \
+    cnn_status cnn_linear_forward_##T(R *y, const R *x, const R *w, const R *b, ptrdiff_t n, ptrdiff_t outputs,     \
+                                      ptrdiff_t inputs);                                                            \
+    /* dx[n,k] = sum over m: dy[n,m] * w[m,k] */                                                                    \
+    cnn_status cnn_linear_grad_x_##T(R *dx, const R *dy, const R *w, ptrdiff_t n, ptrdiff_t outputs,                \
+                                     ptrdiff_t inputs);                                                             \
+    /* dw[m,k] = sum over n: dy[n,m] * x[n,k] */                                                                    \
+    cnn_status cnn_linear_grad_w_##T(R *dw, const R *dy, const R *x, ptrdiff_t n, ptrdiff_t outputs,                \
+                                     ptrdiff_t inputs);                                                             \
+    /* db[m] = sum over n: dy[n,m] */                                                                               \
+    cnn_status cnn_linear_grad_b_##T(R *db, const R *dy, ptrdiff_t n, ptrdiff_t outputs);                           \
+                                                                                                                    \
+    /* y = max(x, 0), NaN stays NaN; y may be x. */                                                                 \
+    void cnn_relu_forward_##T(R *y, const R *x, ptrdiff_t size);                                                    \
+    /* dx = dy where x > 0, else 0; dx may be dy or x; x may be relu's output instead of its input. */              \
+    void cnn_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size);                                         \
+    /* y[n,c] = exp(x[n,c] - max) / sum over c; y may be x. */                                                      \
+    void cnn_softmax_forward_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t c);                                       \
+    /* dx[n,c] = y[n,c] * (dy[n,c] - sum over i: dy[n,i] * y[n,i]); dx may be dy or y. */                           \
+    void cnn_softmax_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t n, ptrdiff_t c);                            \
+    /* *value = mean over n of -sum over c: target[n,c] * log softmax(x)[n,c]; dx = (softmax(x) * sum target - target) / n. \
+     * Either labels (each in [0, c), not checked here) or target (n×c) is given, the other is NULL. dx may be x. */ \
+    cnn_status cnn_cross_entropy_##T(double *value, R *dx, const R *x, const int64_t *labels, const R *target,    \
+                                     ptrdiff_t n, ptrdiff_t c);                                                     \
+                                                                                                                    \
+    /* In place on w and v: g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v).      \
+     * v may be NULL: w -= lr*g'. */                                                                                \
+    void cnn_sgd_step_##T(R *w, R *v, const R *g, ptrdiff_t size, double lr, double momentum, double decay,         \
+                          int nesterov);                                                                            \
+    /* In place on w, m and v: g' = g + decay*w (or, decoupled, w *= 1 - lr*decay); m = beta1*m + (1-beta1)*g';     \
+     * v = beta2*v + (1-beta2)*g'^2; w -= lr/(1-beta1^step) * m / (sqrt(v/(1-beta2^step)) + eps). step >= 1. */     \
+    void cnn_adam_step_##T(R *w, R *m, R *v, const R *g, ptrdiff_t size, double step, double lr, double beta1,      \
+                           double beta2, double eps, double decay, int decoupled);
+
+CNN_DECLARE(float, f32)
+CNN_DECLARE(double, f64)
+
+#ifdef __cplusplus
+}
+#endif
+#endif

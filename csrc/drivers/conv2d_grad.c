@@ -1,0 +1,143 @@
+/* Weight and bias gradients of a convolution.
+ *
+ * The unfolded input has one column per (input channel, tap): an offset into the padded lane planes of x. A tile sums
+ * kb output channels × tb columns over a unit, which is L images × a strip of rows. Units are dealt to `parts`
+ * accumulators in order; tasks are (conv group, block of output channels, part), and at the end the parts are added in order.
+ * How many parts there are follows from the sizes alone, so the sums never depend on the number of threads. */
+
+typedef struct {
+    const FN(cnn_table) * table;
+    const cnn_conv2d *p;
+    REAL *dw;
+    const REAL *dy, *x;
+    ptrdiff_t cin, cout, columns, rows, cols; /* rows, cols: of a padded plane of x */
+    ptrdiff_t strip, strips, units, parts, blocks, slab, first;
+    REAL *x_lanes, *dy_lanes, *sums;
+    ptrdiff_t *taps;
+} FN(grad_w);
+
+static void FN(grad_pack)(const void *context, ptrdiff_t task, int thread) {
+    const FN(grad_w) *v = context;
+    const cnn_conv2d *p = v->p;
+    const ptrdiff_t L = v->table->lanes, both = p->c + p->k;
+    const ptrdiff_t lane_group = task / both, channel = task % both, image = (v->first + lane_group) * L;
+    const int planes = (int)cnn_min(L, p->n - image);
+    (void)thread;
+    if (channel < p->c)
+        FN(pack_plane)(v->table, v->x_lanes + (lane_group * p->c + channel) * v->rows * v->cols * L,
+                       v->x + (image * p->c + channel) * p->h * p->w, p->c * p->h * p->w, planes, p->h, p->w, p->pad_h,
+                       p->pad_w, v->rows, v->cols);
+    else
+        FN(pack_plane)(v->table, v->dy_lanes + (lane_group * p->k + channel - p->c) * p->oh * p->ow * L,
+                       v->dy + (image * p->k + channel - p->c) * p->oh * p->ow, p->k * p->oh * p->ow, planes, p->oh,
+                       p->ow, 0, 0, p->oh, p->ow);
+}
+
+static void FN(grad_task)(const void *context, ptrdiff_t task, int thread) {
+    const FN(grad_w) *v = context;
+    const FN(cnn_table) *table = v->table;
+    const cnn_conv2d *p = v->p;
+    const ptrdiff_t L = table->lanes, tb = table->grad_tb, plane = p->oh * p->ow;
+    const ptrdiff_t block = task % v->blocks, group = task / v->blocks % p->groups;
+    const ptrdiff_t part = task / (v->blocks * p->groups);
+    const ptrdiff_t k0 = block * table->grad_kb, k = group * v->cout + k0;
+    const int kb = (int)cnn_min(table->grad_kb, v->cout - k0);
+    const ptrdiff_t first_group = v->first, last_group = cnn_min(v->first + v->slab, cnn_ceil_div(p->n, L));
+    FN(cnn_grad_tile) tile = {.dw_k = v->columns, .dy_k = plane * L, .dy_r = p->ow * L,
+                              .x_r = p->stride_h * v->cols * L, .x_p = p->stride_w * L, .cols = p->ow};
+    (void)thread;
+    for (ptrdiff_t unit = v->units * part / v->parts; unit < v->units * (part + 1) / v->parts; unit++) {
+        const ptrdiff_t lane_group = unit / v->strips - first_group, row0 = unit % v->strips * v->strip;
+        if (unit / v->strips < first_group || unit / v->strips >= last_group) continue;
+        tile.rows = cnn_min(v->strip, p->oh - row0);
+        tile.dy = v->dy_lanes + ((lane_group * p->k + k) * plane + row0 * p->ow) * L;
+        tile.x = v->x_lanes + (lane_group * p->c + group * v->cin) * v->rows * v->cols * L + row0 * tile.x_r;
+        const ptrdiff_t tiles = cnn_ceil_div(v->columns, tb);
+        for (ptrdiff_t i = 0; i < tiles; i++) {
+            const ptrdiff_t from = v->columns * i / tiles, to = v->columns * (i + 1) / tiles;
+            tile.tap = v->taps + from;
+            tile.dw = v->sums + (part * p->k + k) * v->columns + from;
+            table->grad_tile(&tile, kb, (int)(to - from));
+        }
+    }
+}
+
+#define SUM_CHUNK 4096
+
+static void FN(grad_sum)(const void *context, ptrdiff_t task, int thread) {
+    const FN(grad_w) *v = context;
+    const ptrdiff_t size = v->p->k * v->columns, from = task * SUM_CHUNK;
+    (void)thread;
+    v->table->sum_parts(v->dw + from, v->sums + from, v->parts, size, cnn_min(SUM_CHUNK, size - from));
+}
+
+#define GRAD_STRIP_BYTES (64 << 10)  /* dy of one block of output channels, read again for every column tile */
+#define GRAD_PARTS_BYTES (8 << 20)
+#define GRAD_TASKS 64
+
+cnn_status FN(cnn_conv2d_grad_w)(REAL *dw, const REAL *dy, const REAL *x, const cnn_conv2d *p) {
+    if (!cnn_conv2d_valid(p)) return CNN_BAD_SIZE;
+    FN(grad_w) v = {.table = FN(cnn_kernels)(), .p = p, .dw = dw, .dy = dy, .x = x};
+    const ptrdiff_t L = v.table->lanes, lane_groups = cnn_ceil_div(p->n, L), area = p->r * p->s;
+    v.cin = p->c / p->groups;
+    v.cout = p->k / p->groups;
+    v.columns = v.cin * area;
+    v.rows = (p->oh - 1) * p->stride_h + (p->r - 1) * p->dilation_h + 1;
+    v.cols = (p->ow - 1) * p->stride_w + (p->s - 1) * p->dilation_w + 1;
+    v.strip = cnn_min(p->oh, cnn_max(1, GRAD_STRIP_BYTES / (v.table->grad_kb * p->ow * L * (ptrdiff_t)sizeof(REAL))));
+    v.strips = cnn_ceil_div(p->oh, v.strip);
+    v.units = lane_groups * v.strips;
+    v.blocks = cnn_ceil_div(v.cout, v.table->grad_kb);
+    const double dw_bytes = (double)(p->k * v.columns) * sizeof(REAL);
+    v.parts = cnn_min(v.units, cnn_ceil_div(GRAD_TASKS, v.blocks * p->groups));
+    v.parts = cnn_max(1, cnn_min(v.parts, (ptrdiff_t)(GRAD_PARTS_BYTES / dw_bytes)));
+    const double group_bytes = ((double)p->c * (double)(v.rows * v.cols) + (double)p->k * (double)(p->oh * p->ow)) *
+                               (double)L * sizeof(REAL);
+    v.slab = cnn_min(lane_groups, cnn_max(1, (ptrdiff_t)(2 * SLAB_BYTES / group_bytes)));
+
+    cnn_carver carver = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass && !(carver.base = carver.overflow ? NULL : cnn_workspace(carver.used))) return CNN_NO_MEMORY;
+        carver.used = 0;
+        v.x_lanes = cnn_carve(&carver, v.slab * p->c * v.rows * v.cols * L, sizeof(REAL));
+        v.dy_lanes = cnn_carve(&carver, v.slab * p->k * p->oh * p->ow * L, sizeof(REAL));
+        v.sums = cnn_carve(&carver, v.parts * p->k * v.columns, sizeof(REAL));
+        v.taps = cnn_carve(&carver, v.columns, sizeof(ptrdiff_t));
+    }
+    memset(v.sums, 0, (size_t)(v.parts * p->k * v.columns) * sizeof(REAL));
+    for (ptrdiff_t i = 0; i < v.columns; i++) {
+        const ptrdiff_t c = i / area, r = i % area / p->s, s = i % p->s;
+        v.taps[i] = ((c * v.rows + r * p->dilation_h) * v.cols + s * p->dilation_w) * L;
+    }
+    const double work = (double)p->n * (double)p->k * (double)v.columns * (double)(p->oh * p->ow);
+    const int threads = cnn_threads_for(work / 4);
+    for (v.first = 0; v.first < lane_groups; v.first += v.slab) {
+        const ptrdiff_t here = cnn_min(v.slab, lane_groups - v.first);
+        cnn_parallel_for(threads, here * (p->c + p->k), FN(grad_pack), &v);
+        cnn_parallel_for(threads, v.parts * p->groups * v.blocks, FN(grad_task), &v);
+    }
+    cnn_parallel_for(threads, cnn_ceil_div(p->k * v.columns, SUM_CHUNK), FN(grad_sum), &v);
+    return CNN_OK;
+}
+
+typedef struct {
+    const FN(cnn_table) * table;
+    const cnn_conv2d *p;
+    REAL *db;
+    const REAL *dy;
+} FN(grad_b);
+
+static void FN(grad_b_task)(const void *context, ptrdiff_t k, int thread) {
+    const FN(grad_b) *v = context;
+    const ptrdiff_t plane = v->p->oh * v->p->ow;
+    (void)thread;
+    v->table->sum_planes(v->db + k, v->dy + k * plane, v->p->n, v->p->k * plane, plane);
+}
+
+cnn_status FN(cnn_conv2d_grad_b)(REAL *db, const REAL *dy, const cnn_conv2d *p) {
+    if (!cnn_conv2d_valid(p)) return CNN_BAD_SIZE;
+    const FN(grad_b) v = {FN(cnn_kernels)(), p, db, dy};
+    const double work = (double)p->n * (double)p->k * (double)(p->oh * p->ow);
+    cnn_parallel_for(cnn_threads_for(work / 4), p->k, FN(grad_b_task), &v);
+    return CNN_OK;
+}

@@ -1,0 +1,14 @@
+/* The drivers, compiled for f64. */
+#include "../cnn.h"
+#include "../dispatch.h"
+#include "../parallel.h"
+#include "sizes.h"
+
+#include "../real_f64.h"
+#include "lanes.h"
+
+#include "conv2d.c"
+#include "conv2d_grad.c"
+#include "pool2d.c"
+#include "dense.c"
+#include "elementwise.c"

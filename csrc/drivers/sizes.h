@@ -1,0 +1,32 @@
+/* Checks of the sizes that a caller states: the C twin of cnnlib/shapes.py's formulas. */
+#ifndef CNN_SIZES_H
+#define CNN_SIZES_H
+
+#include "../cnn.h"
+
+/* Largest size, stride, padding or dilation: keeps every product of two of them inside ptrdiff_t. */
+#define CNN_LARGEST ((ptrdiff_t)1 << 30)
+
+/* Whether `out` positions of a window fit an axis: 1 <= out <= (in + 2 pad - dilation (kernel - 1) - 1)/stride + 1. */
+static inline int cnn_axis_valid(ptrdiff_t in, ptrdiff_t out, ptrdiff_t kernel, ptrdiff_t stride, ptrdiff_t pad,
+                                 ptrdiff_t dilation) {
+    const ptrdiff_t all[] = {in, out, kernel, stride, dilation, pad + 1};
+    for (int i = 0; i < 6; i++)
+        if (all[i] < 1 || all[i] > CNN_LARGEST) return 0;
+    const ptrdiff_t room = in + 2 * pad - dilation * (kernel - 1) - 1;
+    return room >= 0 && out <= room / stride + 1;
+}
+
+static inline int cnn_conv2d_valid(const cnn_conv2d *p) {
+    return p->n > 0 && p->c > 0 && p->k > 0 && p->groups > 0 && p->c % p->groups == 0 && p->k % p->groups == 0 &&
+           cnn_axis_valid(p->h, p->oh, p->r, p->stride_h, p->pad_h, p->dilation_h) &&
+           cnn_axis_valid(p->w, p->ow, p->s, p->stride_w, p->pad_w, p->dilation_w);
+}
+
+static inline int cnn_pool2d_valid(const cnn_pool2d *p) {
+    return p->planes > 0 && 2 * p->pad_h <= p->kernel_h && 2 * p->pad_w <= p->kernel_w &&
+           cnn_axis_valid(p->h, p->oh, p->kernel_h, p->stride_h, p->pad_h, 1) &&
+           cnn_axis_valid(p->w, p->ow, p->kernel_w, p->stride_w, p->pad_w, 1);
+}
+
+#endif

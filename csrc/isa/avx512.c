@@ -1,0 +1,5 @@
+#define CNN_ISA avx512
+#include "../common.h"
+#include "../simd/avx512.h"
+
+#include "instantiate.h"

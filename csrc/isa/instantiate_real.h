@@ -1,0 +1,23 @@
+#include "../kernels.h"
+#include "../simd/vec.h"
+
+#include "../kernels/conv.c"
+#include "../kernels/dense.c"
+#include "../kernels/elementwise.c"
+#include "../kernels/lanes.c"
+#include "../kernels/pool.c"
+
+const FN(cnn_table) KERNEL(table) = {
+    .lanes = LANES,
+    .conv_kb = CONV_KB,
+    .conv_pb = CONV_PB,
+    .grad_kb = GRAD_KB,
+    .grad_tb = GRAD_TB,
+    .gemm_mb = GEMM_MB,
+    .gemm_nb = GEMM_NB,
+#define CNN_INIT(name, args) .name = KERNEL(name),
+    CNN_KERNELS(CNN_INIT)
+#undef CNN_INIT
+};
+
+#include "../simd/vec_end.h"

@@ -1,0 +1,102 @@
+/* The kernel table: what an instruction set must provide, and the arguments of each kernel.
+ *
+ * Included once per REAL. Kernels are single-threaded, allocate nothing, and never read or write past the extents
+ * that their arguments state. Strides and offsets count elements. L is the table's `lanes`.
+ *
+ * "Lane layout": L planes side by side, element (plane l, position i) at [i * L + l]. The planes are the same
+ * channel of L images (convolution), any L planes (pooling), or the rows of a matrix (dense). */
+
+/* One register tile of a convolution over L images, kb output channels by pb output pixels:
+ *   y[k*y_k + i*y_p + l] = bias[k] + sum over c < channels, t < taps:
+ *                          w[c*w_c + tap[t].w + k] * x[c*x_c + tap[t].x + i*x_p + l]
+ * y overwritten; bias may be NULL (zero). */
+typedef struct {
+    ptrdiff_t x, w;
+} FN(cnn_tap);
+
+typedef struct {
+    REAL *y;
+    const REAL *x, *w, *bias;
+    ptrdiff_t y_k, y_p, x_p, x_c, w_c;
+    const FN(cnn_tap) * tap;
+    ptrdiff_t taps, channels;
+} FN(cnn_conv_tile);
+
+/* One register tile of a weight gradient, kb output channels by tb columns of the unfolded input:
+ *   dw[k*dw_k + t] += sum over r < rows, i < cols, l: dy[k*dy_k + r*dy_r + i*L + l] * x[tap[t] + r*x_r + i*x_p + l] */
+typedef struct {
+    REAL *dw;
+    const REAL *dy, *x;
+    ptrdiff_t dw_k, dy_k, dy_r, x_r, x_p;
+    const ptrdiff_t *tap;
+    ptrdiff_t rows, cols;
+} FN(cnn_grad_tile);
+
+/* One register tile of a matrix product, mb rows by nb vectors:
+ *   c[i*c_i + j*c_j + l] = init + sum over p < depth: a[i*a_i + p*a_p] * b[p*b_p + j*b_j + l]
+ * init is bias[i], or the former c where accumulate is set, or 0. Of the last vector only the first `tail` lanes
+ * are read and written. */
+typedef struct {
+    REAL *c;
+    const REAL *a, *b, *bias;
+    ptrdiff_t c_i, c_j, a_i, a_p, b_p, b_j, depth;
+    int tail, accumulate;
+} FN(cnn_gemm_tile);
+
+/* Pooling of L planes in lane layout, h×w to oh×ow; the window of output (o, q) starts at (o*sh - ph, q*sw - pw), and
+ * only its part inside the plane counts. */
+typedef struct {
+    ptrdiff_t h, w, oh, ow, kh, kw, sh, sw, ph, pw;
+    int count_include_pad;
+} FN(cnn_pool);
+
+#define CNN_KERNELS(K)                                                                                              \
+    /* dst[i*L + l] = src[l*stride + i] for l < planes, 0 for the other lanes; i < count */                         \
+    K(lanes_from_planes, (REAL *dst, const REAL *src, ptrdiff_t stride, int planes, ptrdiff_t count))               \
+    /* dst[l*stride + i] = src[i*L + l] for l < planes; i < count */                                                \
+    K(planes_from_lanes, (REAL *dst, ptrdiff_t stride, int planes, const REAL *src, ptrdiff_t count))               \
+    K(conv_tile, (const FN(cnn_conv_tile) * t, int kb, int pb))                                                     \
+    K(grad_tile, (const FN(cnn_grad_tile) * t, int kb, int tb))                                                     \
+    K(gemm_tile, (const FN(cnn_gemm_tile) * t, int mb, int nb))                                                     \
+    /* y[j] = bias[j] + sum over p < depth: x[p] * w[j*depth + p]; j < outputs; bias may be NULL */                 \
+    K(dot, (REAL *y, const REAL *x, const REAL *w, const REAL *bias, ptrdiff_t outputs, ptrdiff_t depth))           \
+    /* y[j] = sum over i < rows: x[i*cols + j], added in the order of i; j in [from, to) */                         \
+    K(sum_rows, (REAL *y, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t from, ptrdiff_t to))             \
+    /* *y = sum over i < rows, j < cols: x[i*stride + j] */                                                         \
+    K(sum_planes, (REAL *y, const REAL *x, ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t cols))                       \
+    /* y = sum over p < parts, in the order of p: x[p*stride + i]; i < n; y may be x */                             \
+    K(sum_parts, (REAL *y, const REAL *x, ptrdiff_t parts, ptrdiff_t stride, ptrdiff_t n))                          \
+    K(max_pool, (REAL *y, const REAL *x, const FN(cnn_pool) * p))                                                   \
+    /* dx overwritten: each dy goes to its window's first maximum, or last NaN */                                   \
+    K(max_pool_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_pool) * p))                             \
+    K(avg_pool, (REAL *y, const REAL *x, const FN(cnn_pool) * p))                                                   \
+    K(avg_pool_grad, (REAL *dx, const REAL *dy, const FN(cnn_pool) * p))                                            \
+    /* y = max(x, 0), NaN stays NaN; y may be x */                                                                  \
+    K(relu, (REAL *y, const REAL *x, ptrdiff_t n))                                                                  \
+    /* dx = dy where x > 0, else 0; dx may be dy or x */                                                            \
+    K(relu_grad, (REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n))                                            \
+    /* g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v); v may be NULL: w -= lr*g' */ \
+    K(sgd, (REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd) * s))                                   \
+    /* m, v: moving means of g' and g'^2; w -= rate * m / (sqrt(v)/root + eps), w first shrunk by `shrink` */       \
+    K(adam, (REAL *w, const REAL *g, REAL *m, REAL *v, ptrdiff_t n, const FN(cnn_adam) * a))
+
+typedef struct {
+    REAL lr, momentum, decay;
+    int nesterov;
+} FN(cnn_sgd);
+
+typedef struct {
+    REAL beta1, beta2, eps, decay; /* g' = g + decay*w */
+    REAL shrink;                   /* w *= shrink before the update: the decoupled decay of AdamW */
+    REAL rate, root;               /* lr / (1 - beta1^t), sqrt(1 - beta2^t) */
+} FN(cnn_adam);
+
+typedef struct {
+    int lanes;            /* L: elements of REAL in a vector */
+    int conv_kb, conv_pb; /* largest tiles that each kernel takes; smaller ones down to 1 x 1 work too */
+    int grad_kb, grad_tb;
+    int gemm_mb, gemm_nb;
+#define CNN_FIELD(name, args) void(*name) args;
+    CNN_KERNELS(CNN_FIELD)
+#undef CNN_FIELD
+} FN(cnn_table);

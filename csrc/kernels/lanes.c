@@ -1,0 +1,39 @@
+/* NCHW <-> lane layout: flat transposes of LANES planes, LANES positions at a time. */
+
+void KERNEL(lanes_from_planes)(REAL *dst, const REAL *src, ptrdiff_t stride, int planes, ptrdiff_t count) {
+    vec r[LANES];
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        const int n = (int)cnn_min(LANES, count - i);
+        if (n == LANES && planes == LANES) {
+            UNROLL for (int l = 0; l < LANES; l++) r[l] = vec_load(src + l * stride + i);
+        } else {
+            for (int l = 0; l < planes; l++) r[l] = vec_load_part(src + l * stride + i, n);
+            for (int l = planes; l < LANES; l++) r[l] = (vec){0};
+        }
+        vec_transpose(r);
+        if (n == LANES) {
+            UNROLL for (int j = 0; j < LANES; j++) vec_store(dst + (i + j) * LANES, r[j]);
+        } else {
+            for (int j = 0; j < n; j++) vec_store(dst + (i + j) * LANES, r[j]);
+        }
+    }
+}
+
+void KERNEL(planes_from_lanes)(REAL *dst, ptrdiff_t stride, int planes, const REAL *src, ptrdiff_t count) {
+    vec r[LANES];
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        const int n = (int)cnn_min(LANES, count - i);
+        if (n == LANES) {
+            UNROLL for (int j = 0; j < LANES; j++) r[j] = vec_load(src + (i + j) * LANES);
+        } else {
+            for (int j = 0; j < n; j++) r[j] = vec_load(src + (i + j) * LANES);
+            for (int j = n; j < LANES; j++) r[j] = (vec){0};
+        }
+        vec_transpose(r);
+        if (n == LANES && planes == LANES) {
+            UNROLL for (int l = 0; l < LANES; l++) vec_store(dst + l * stride + i, r[l]);
+        } else {
+            for (int l = 0; l < planes; l++) vec_store_part(dst + l * stride + i, r[l], n);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+#undef REAL
+#undef REAL_SUFFIX
+#undef REAL_BYTES
+#undef REAL_INT
+#undef REAL_EXP

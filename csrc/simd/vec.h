@@ -1,0 +1,109 @@
+/* The vector vocabulary: all that a kernel may say about SIMD.
+ *
+ * Included once per REAL after a simd/<isa>.h, which gives SIMD_BYTES, the fused multiply-add and the register
+ * tiles. Everything else is the vector extension of GCC and Clang, which costs nothing against intrinsics.
+ *
+ *   vec                       LANES elements of REAL in one register; ivec, the mask type of comparisons
+ *   vec_load, vec_store       any address that REAL may have
+ *   vec_load_part/store_part  the first n lanes only, 0 < n <= LANES: never touches memory past them
+ *   vec_set1(s)               s in every lane
+ *   vec_fma(a, b, c)          a * b + c
+ *   vec_sqrt(v)               square roots, correctly rounded
+ *   vec_select(m, a, b)       lane of a where m is all ones, of b where it is 0
+ *   vec_zip_lo/hi(a, b)       a0 b0 a1 b1 ... from the lower / upper halves
+ *   vec_transpose(r)          LANES vectors as a matrix, transposed in place
+ *   vec_sum_each(r)           lane i of the result is the sum of the lanes of r[i], in a fixed order
+ *   vec_sum(v)                sum of the lanes, in a fixed order
+ *   vec_keep(v)               v stays in a register: stops the compiler from folding a load that is used several
+ *                             times into each of its uses, which would load it again and again */
+#define LANES ((int)(SIMD_BYTES / REAL_BYTES))
+
+typedef REAL FN(vec) __attribute__((vector_size(SIMD_BYTES)));
+typedef REAL FN(vec_mem) __attribute__((vector_size(SIMD_BYTES), aligned(REAL_BYTES), may_alias));
+typedef REAL_INT FN(ivec) __attribute__((vector_size(SIMD_BYTES)));
+
+#define vec FN(vec)
+#define ivec FN(ivec)
+#define vec_load FN(vec_load)
+#define vec_store FN(vec_store)
+#define vec_load_part FN(vec_load_part)
+#define vec_store_part FN(vec_store_part)
+#define vec_set1 FN(vec_set1)
+#define vec_fma(a, b, c) FN(SIMD_FMA)(a, b, c)
+#define vec_sqrt(v) FN(SIMD_SQRT)(v)
+#define vec_select FN(vec_select)
+#define vec_zip_lo FN(vec_zip_lo)
+#define vec_zip_hi FN(vec_zip_hi)
+#define vec_transpose FN(vec_transpose)
+#define vec_sum_each FN(vec_sum_each)
+#define vec_sum FN(vec_sum)
+#define vec_keep(v) SIMD_KEEP(v)
+
+static INLINE vec vec_load(const REAL *p) { return *(const FN(vec_mem) *)p; }
+static INLINE void vec_store(REAL *p, vec v) { *(FN(vec_mem) *)p = v; }
+static INLINE vec vec_set1(REAL s) { return s - (vec){0}; }
+
+#ifdef SIMD_HAS_PART
+static INLINE vec vec_load_part(const REAL *p, int n) { return FN(SIMD_LOAD_PART)(p, n); }
+static INLINE void vec_store_part(REAL *p, vec v, int n) { FN(SIMD_STORE_PART)(p, v, n); }
+#else
+static INLINE vec vec_load_part(const REAL *p, int n) {
+    vec v = {0};
+    memcpy(&v, p, (size_t)n * REAL_BYTES);
+    return v;
+}
+static INLINE void vec_store_part(REAL *p, vec v, int n) { memcpy(p, &v, (size_t)n * REAL_BYTES); }
+#endif
+
+static INLINE vec vec_select(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
+
+/* Index lists of the two zips for a vector of 2, 4, 8 or 16 lanes. */
+#if SIMD_BYTES / REAL_BYTES == 2
+#define ZIP_LO 0, 2
+#define ZIP_HI 1, 3
+#elif SIMD_BYTES / REAL_BYTES == 4
+#define ZIP_LO 0, 4, 1, 5
+#define ZIP_HI 2, 6, 3, 7
+#elif SIMD_BYTES / REAL_BYTES == 8
+#define ZIP_LO 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP_HI 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define ZIP_LO 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define ZIP_HI 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#endif
+#if defined(__clang__) || __GNUC__ >= 12
+static INLINE vec vec_zip_lo(vec a, vec b) { return __builtin_shufflevector(a, b, ZIP_LO); }
+static INLINE vec vec_zip_hi(vec a, vec b) { return __builtin_shufflevector(a, b, ZIP_HI); }
+#else
+static INLINE vec vec_zip_lo(vec a, vec b) { return __builtin_shuffle(a, b, (ivec){ZIP_LO}); }
+static INLINE vec vec_zip_hi(vec a, vec b) { return __builtin_shuffle(a, b, (ivec){ZIP_HI}); }
+#endif
+#undef ZIP_LO
+#undef ZIP_HI
+
+/* log2(LANES) rounds of zips: each moves the highest bit of the row number to the lowest of the column's. */
+static INLINE void vec_transpose(vec r[LANES]) {
+    vec t[LANES];
+    UNROLL for (int round = 1; round < LANES; round *= 2) {
+        UNROLL for (int i = 0; i < LANES / 2; i++) {
+            t[2 * i] = vec_zip_lo(r[i], r[i + LANES / 2]);
+            t[2 * i + 1] = vec_zip_hi(r[i], r[i + LANES / 2]);
+        }
+        UNROLL for (int i = 0; i < LANES; i++) r[i] = t[i];
+    }
+}
+
+static INLINE vec vec_sum_each(vec r[LANES]) {
+    UNROLL for (int half = LANES / 2; half > 0; half /= 2)
+        UNROLL for (int i = 0; i < half; i++)
+            r[i] = vec_zip_lo(r[i], r[i + half]) + vec_zip_hi(r[i], r[i + half]);
+    return r[0];
+}
+
+static INLINE REAL vec_sum(vec v) {
+    REAL s[LANES];
+    vec_store(s, v);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) s[i] += s[i + half];
+    return s[0];
+}

@@ -1,0 +1,17 @@
+#undef LANES
+#undef vec
+#undef ivec
+#undef vec_load
+#undef vec_store
+#undef vec_load_part
+#undef vec_store_part
+#undef vec_set1
+#undef vec_fma
+#undef vec_sqrt
+#undef vec_select
+#undef vec_zip_lo
+#undef vec_zip_hi
+#undef vec_transpose
+#undef vec_sum_each
+#undef vec_sum
+#undef vec_keep

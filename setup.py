@@ -1,0 +1,108 @@
+"""Builds cnnlib._kernels: csrc/ once per instruction set, bound by a thin Cython module.
+
+Everything static is in pyproject.toml. Two things need code: the objects of one instruction set get flags of their
+own (and only they, so that the rest runs on every machine), and OpenMP is used where the compiler has it.
+CNNLIB_OPENMP=0 builds without it; CNNLIB_CFLAGS adds flags for all objects (a sanitizer, say).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+CFLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+ISA_FLAGS = {
+    "x86_64": {
+        "avx2": ["-mavx2", "-mfma"],
+        "avx512": ["-mavx2", "-mfma", "-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl"],
+    },
+    "arm64": {"neon": []},
+}
+MACHINES = {"AMD64": "x86_64", "aarch64": "arm64"}
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "embedsignature": True,
+}
+
+
+def machine() -> str:
+    """The processor that is compiled for; macOS names it in ARCHFLAGS when it is not this one."""
+    archs = [word for word in shlex.split(os.environ.get("ARCHFLAGS", "")) if word in ("x86_64", "arm64")]
+    if len(archs) > 1:
+        raise SystemExit("cnnlib: build one wheel per architecture; ARCHFLAGS names " + ", ".join(archs))
+    return archs[0] if archs else MACHINES.get(platform.machine(), platform.machine())
+
+
+class BuildKernels(build_ext):
+    """Compiles isa/<name>.c with that instruction set's flags and links the objects in."""
+
+    def compiles(self, flags: list[str], source: str) -> bool:
+        """Whether the compiler takes these flags, and the linker with them."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "probe.c"
+            path.write_text(source)
+            try:
+                objects = self.compiler.compile([str(path)], output_dir=folder, extra_postargs=flags)
+                self.compiler.link_shared_object(objects, str(Path(folder) / "probe.so"), extra_postargs=flags)
+            except Exception:  # setuptools and distutils raise different classes, and compilers may be absent
+                return False
+        return True
+
+    def openmp_flags(self) -> tuple[list[str], list[str]]:
+        """Flags to compile and to link with OpenMP; none where it is switched off or missing."""
+        probe = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
+        candidates = [(["-fopenmp"], ["-fopenmp"])]
+        if sys.platform == "darwin":  # Apple's clang takes the pragmas but ships no runtime: Homebrew's libomp does
+            prefix = os.environ.get("LIBOMP_PREFIX", "/opt/homebrew/opt/libomp")
+            candidates = [
+                (["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"], [f"-L{prefix}/lib", "-lomp"]),
+                *candidates,
+            ]
+        if os.environ.get("CNNLIB_OPENMP", "1") != "0":
+            for compile_flags, link_flags in candidates:
+                if self.compiles(compile_flags + link_flags, probe):
+                    return compile_flags, link_flags
+        print("cnnlib: building without OpenMP: every kernel will run on one thread", file=sys.stderr)
+        return [], []
+
+    def build_extension(self, ext: Extension) -> None:
+        """Objects of each instruction set first, then the extension itself."""
+        openmp_compile, openmp_link = self.openmp_flags()
+        common = CFLAGS + shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
+        for isa, flags in {"baseline": [], **ISA_FLAGS.get(machine(), {})}.items():
+            try:
+                ext.extra_objects += self.compiler.compile(
+                    [f"csrc/isa/{isa}.c"], output_dir=self.build_temp, extra_postargs=common + flags, depends=ext.depends
+                )
+            except CompileError:
+                if isa == "baseline":
+                    raise
+                print(f"cnnlib: this compiler cannot build for {isa}: left out", file=sys.stderr)
+                continue
+            if isa != "baseline":
+                ext.define_macros.append((f"CNN_WITH_{isa.upper()}", "1"))
+        ext.extra_compile_args = common + openmp_compile
+        ext.extra_link_args = openmp_link + shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
+        super().build_extension(ext)
+
+
+sources = ["csrc/dispatch.c", "csrc/parallel.c", "csrc/drivers/f32.c", "csrc/drivers/f64.c"]
+kernels = Extension(
+    "cnnlib._kernels",
+    ["cnnlib/_kernels.pyx", *sources],
+    include_dirs=["csrc"],
+    depends=[str(path) for path in sorted(Path("csrc").rglob("*.[ch]"))],
+)
+setup(ext_modules=cythonize([kernels], compiler_directives=DIRECTIVES), cmdclass={"build_ext": BuildKernels})
