@@ -88,8 +88,8 @@ def conv2d(
 ) -> Array:
     """Convolve (cross-correlate) a batch of images with a set of filters.
 
-    y[n,k,i,j] = bias[k] + Σ_{c,p,q} x[n, c, i·stride + p·dilation - padding, j·stride + q·dilation - padding]·weight[k,c,p,q]
-    where x is 0 outside the image and c runs over the channels of k's group.
+    y[n,k,i,j] = bias[k] + Σ_{c,p,q} x[n,c,h,w]·weight[k,c,p,q], where h = i·stride + p·dilation - padding, w likewise
+    in j and q, x is 0 outside the image and c runs over the channels of k's group.
 
     Shapes: x (N, C, H, W), weight (K, C / groups, KH, KW), bias (K,) or None, result (N, K, H', W').
     Raises ShapeError if channels or groups do not fit or the kernel is larger than the padded image.

@@ -38,7 +38,8 @@ _LARGEST = 2**31 - 1
 def pair(value: Any, name: str, minimum: int = 0) -> tuple[int, int]:
     """Return `value`, an int or a pair of ints, as (height, width).
 
-    Raises ConfigError, naming the argument `name`, for anything else: bools, floats, other lengths, values below `minimum`.
+    Raises ConfigError, naming the argument `name`, for anything else: bools, floats, other lengths, values below
+    `minimum`.
 
     >>> pair(3, "kernel_size"), pair((3, 5), "kernel_size")
     ((3, 3), (3, 5))
