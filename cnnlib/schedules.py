@@ -1,0 +1,98 @@
+"""Learning-rate schedules: callables from the epoch to the learning rate.
+
+The epoch counts fractionally from 0 (1.5 is the middle of the second), so a schedule may change the rate with
+every step and does not depend on the batch size. An optimizer takes a schedule wherever it takes a number, and
+any function ``epoch -> lr`` is one:
+
+>>> from cnnlib.optim import SGD
+>>> optimizer = SGD(lr=lambda epoch: 0.1 / (1 + epoch))
+>>> optimizer.epoch = 1.0
+>>> optimizer.current_lr
+0.05
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cnnlib.errors import ConfigError
+
+__all__ = ["CosineLR", "Schedule", "StepLR"]
+
+Schedule = Callable[[float], float]
+
+
+def _require(condition: bool, schedule: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{schedule}: expected {expected}")
+
+
+@dataclass(frozen=True)
+class StepLR:
+    """Multiply the rate by ``gamma`` after every ``step_size`` epochs.
+
+    lr(epoch) = lr · gamma^⌊epoch / step_size⌋
+
+    >>> schedule = StepLR(0.1, step_size=2, gamma=0.5)
+    >>> [schedule(epoch) for epoch in (0, 1.9, 2, 4.5)]
+    [0.1, 0.1, 0.05, 0.025]
+
+    Raises ConfigError if ``step_size`` or ``gamma`` is not positive, or ``lr`` is negative.
+    """
+
+    lr: float
+    step_size: float
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.lr < math.inf and 0 < self.step_size < math.inf and 0 < self.gamma < math.inf,
+            self,
+            "finite lr >= 0, step_size > 0, gamma > 0",
+        )
+
+    def __call__(self, epoch: float) -> float:
+        """Return the learning rate at an epoch."""
+        return float(self.lr * self.gamma ** (epoch // self.step_size))
+
+
+@dataclass(frozen=True)
+class CosineLR:
+    """Fall from ``lr`` to ``min_lr`` along half a cosine, after a linear rise over the first ``warmup`` epochs.
+
+    | lr(epoch) = min_lr + (lr - min_lr) · epoch / warmup                          for epoch < warmup
+    | lr(epoch) = min_lr + (lr - min_lr) · ½ (1 + cos(π (epoch - warmup) / (epochs - warmup)))   up to epochs
+    | lr(epoch) = min_lr                                                           from then on
+
+    Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017 (without restarts).
+
+    >>> schedule = CosineLR(0.1, epochs=5, warmup=1.0)
+    >>> [round(schedule(epoch), 4) for epoch in (0, 0.5, 1, 3, 5, 6)]
+    [0.0, 0.05, 0.1, 0.05, 0.0, 0.0]
+
+    Raises ConfigError unless 0 <= warmup < epochs and 0 <= min_lr <= lr.
+    """
+
+    lr: float
+    epochs: float
+    min_lr: float = 0.0
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(
+            0 <= self.warmup < self.epochs < math.inf and 0 <= self.min_lr <= self.lr < math.inf,
+            self,
+            "0 <= warmup < epochs and 0 <= min_lr <= lr, all finite",
+        )
+
+    def __call__(self, epoch: float) -> float:
+        """Return the learning rate at an epoch."""
+        if epoch < self.warmup:
+            share = epoch / self.warmup
+        elif epoch < self.epochs:
+            share = 0.5 * (1.0 + math.cos(math.pi * (epoch - self.warmup) / (self.epochs - self.warmup)))
+        else:
+            share = 0.0
+        return self.min_lr + (self.lr - self.min_lr) * share
