@@ -1,0 +1,130 @@
+"""No kernel touches memory outside its arrays: each call runs on arrays that touch a page without any access.
+
+A stray read or write is a segmentation fault, so the calls run in a process of their own: this file, as a program.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import Array, guarded, normal
+
+import cnnlib
+from cnnlib import _kernels, functional, reference
+
+Make = Callable[..., Array]
+
+
+def run(function: Callable[..., Any], *args: Any, **settings: Any) -> None:
+    function(*args, **settings)
+    print(function.__name__, args[0].dtype, flush=True)
+
+
+def convolutions(make: Make) -> None:
+    for n, c, h, w, k, r, s, stride, padding, dilation, groups in (
+        (1, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1),
+        (3, 3, 5, 7, 5, 3, 3, 1, 0, 1, 1),
+        (17, 2, 6, 9, 7, 5, 5, 1, 2, 1, 1),
+        (16, 4, 9, 13, 6, 3, 2, (2, 3), (1, 0), (1, 2), 2),
+        (5, 7, 6, 5, 7, 3, 3, 2, 1, 1, 7),
+        (2, 9, 3, 3, 33, 1, 1, 1, 0, 1, 1),
+        (2, 3, 2, 3, 4, 3, 3, 2, 5, 1, 1),
+    ):
+        x, weight, bias = make(n, c, h, w), make(k, c // groups, r, s), make(k)
+        settings = (stride, padding, dilation, groups)
+        shape = reference.conv2d(x, weight, bias, *settings).shape
+        run(functional.conv2d, x, weight, bias, *settings, out=make(*shape))
+        outs = make(*x.shape), make(*weight.shape), make(k)
+        run(functional.conv2d_backward, make(*shape), x, weight, *settings, out=outs)
+
+
+def pools(make: Make) -> None:
+    for h, w, kernel, stride, padding in ((5, 7, 2, 2, 0), (9, 17, 3, 2, 1), (4, 3, (4, 3), 1, 0), (1, 1, 2, 2, 1)):
+        for n, c in ((1, 1), (3, 5), (17, 2)):
+            x, settings = make(n, c, h, w), (kernel, stride, padding)
+            shape = reference.max_pool2d(x, *settings).shape
+            for pool in ("max_pool2d", "avg_pool2d"):
+                run(getattr(functional, pool), x, *settings, out=make(*shape))
+                run(getattr(functional, f"{pool}_backward"), make(*shape), x, *settings, out=make(*x.shape))
+
+
+def linears(make: Make) -> None:
+    for n, inputs, outputs in ((1, 1, 1), (3, 7, 5), (17, 33, 9), (8, 16, 16), (15, 20, 31), (33, 5, 65)):
+        x, weight, bias = make(n, inputs), make(outputs, inputs), make(outputs)
+        run(functional.linear, x, weight, bias, out=make(n, outputs))
+        outs = make(n, inputs), make(outputs, inputs), make(outputs)
+        run(functional.linear_backward, make(n, outputs), x, weight, out=outs)
+
+
+def elementwise(make: Make) -> None:
+    for length in (1, 2, 3, 7, 8, 9, 15, 16, 17, 33):
+        run(functional.relu, make(length), out=make(length))
+        run(functional.relu_backward, make(length), make(length), out=make(length))
+        run(functional.sgd_step, make(length), make(length), make(length), 0.1, 0.9)
+        second_moment = make(length)
+        np.square(second_moment, out=second_moment)
+        run(functional.adam_step, make(length), make(length), make(length), second_moment, 1, 0.1)
+        for n in (1, 3):
+            run(functional.softmax, make(n, length), out=make(n, length))
+            run(functional.softmax_backward, make(n, length), make(n, length), out=make(n, length))
+            run(functional.cross_entropy, make(n, length), np.zeros(n, int), out=make(n, length))
+            run(functional.cross_entropy, make(n, length), make(n, length), out=make(n, length))
+
+
+FAMILIES = {"conv2d": convolutions, "pool2d": pools, "linear": linears, "elementwise": elementwise}
+
+
+def main(family: str, side: str) -> None:
+    rng = np.random.default_rng(8)
+    if family == "stray":  # what the guard is for: one byte past the side that it guards
+        array = guarded(np.zeros(5), side)
+        ctypes.string_at(array.ctypes.data + (array.nbytes if side == "after" else -1), 1)
+    for dtype in (np.float32, np.float64):
+
+        def make(*shape: int, dtype: type = dtype) -> Array:
+            return guarded(normal(rng, *shape, dtype=dtype), side)
+
+        FAMILIES[family](make)
+
+
+def run_program(family: str, side: str, isa: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(Path(cnnlib.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.run(
+        [sys.executable, __file__, family, side],
+        env={**os.environ, "PYTHONPATH": path, "CNNLIB_ISA": isa},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="guard pages are made by Linux's mprotect")
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("isa", _kernels.isa_supported())
+def test_kernels_stay_inside_their_arrays(isa: str, family: str, side: str) -> None:
+    done = run_program(family, side, isa)
+    assert done.returncode == 0, f"after these calls:\n{done.stdout[-300:]}\n{done.stderr[-3000:]}"
+    assert "float64" in done.stdout
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_the_guard_catches_one_stray_byte(side: str) -> None:
+    assert run_program("stray", side, _kernels.isa_active()).returncode < 0
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    main(*sys.argv[1:])
