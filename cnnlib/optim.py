@@ -1,0 +1,251 @@
+"""Optimizers: the update rules, the same as PyTorch's.
+
+``optimizer.step(model.parameters())`` applies one update in place; state (velocities, moments) is kept per
+parameter name and allocated when a parameter is first updated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnlib import functional
+from cnnlib.errors import ConfigError, ShapeError
+from cnnlib.schedules import Schedule
+
+if TYPE_CHECKING:
+    from cnnlib.layers.parameter import Parameter
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer"]
+
+Array = NDArray[Any]
+
+
+class Optimizer:
+    """Base of the optimizers: validation, learning rate, and state per parameter name.
+
+    A subclass names its state arrays in ``slots`` and updates one parameter in ``_update``.
+
+    lr: a positive number, or a schedule ``epoch -> lr`` (:mod:`cnnlib.schedules`).
+    epoch: where training is, counted fractionally from 0; a Trainer sets it before every step.
+    """
+
+    #: Names of the arrays that are kept for every parameter.
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, lr: float | Schedule, weight_decay: float = 0.0) -> None:
+        self.epoch = 0.0
+        self.lr = lr
+        self.weight_decay = self._number("weight_decay", weight_decay)
+        self._state: dict[str, dict[str, Array]] = {}
+        self._steps: dict[str, int] = {}
+
+    @property
+    def lr(self) -> float | Schedule:
+        """The learning rate, or the schedule that gives it; may be assigned at any time."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float | Schedule) -> None:
+        self._lr = lr if callable(lr) else self._number("lr", lr)
+
+    @property
+    def current_lr(self) -> float:
+        """The learning rate at ``epoch``: what the next step takes, and what the last one took."""
+        if not callable(self._lr):
+            return self._lr
+        return self._number(f"the schedule {self._lr} at epoch {self.epoch:g}", self._lr(self.epoch))
+
+    def step(self, parameters: Mapping[str, Parameter]) -> None:
+        """Update every parameter that has a gradient, in place; parameters whose ``grad`` is None are left alone.
+
+        Raises ShapeError if a parameter changed its shape or dtype since its state was made.
+        """
+        lr = self.current_lr
+        for name, parameter in parameters.items():
+            if parameter.grad is None:
+                continue
+            state = self._state.get(name)
+            if state is None:
+                state = self._state[name] = {slot: np.zeros_like(parameter.data) for slot in self.slots}
+            for slot, array in state.items():
+                if array.shape != parameter.data.shape or array.dtype != parameter.data.dtype:
+                    raise ShapeError(
+                        f"{self!r}: {slot} of parameter {name!r} is {array.dtype} {array.shape}, the parameter "
+                        f"{parameter.data.dtype} {parameter.data.shape}; use a new optimizer for another model"
+                    )
+            self._steps[name] = self._steps.get(name, 0) + 1
+            self._update(parameter.data, parameter.grad, state, self._steps[name], lr)
+
+    def zero_grad(self, parameters: Mapping[str, Parameter]) -> None:
+        """Forget the gradients, so that the next backward pass starts from nothing."""
+        for parameter in parameters.values():
+            parameter.zero_grad()
+
+    def state_dict(self) -> dict[str, Array | float | int]:
+        """Return what training changed, as a flat dict of copied arrays and numbers.
+
+        Keys: ``epoch``; for every parameter ``<name>.steps`` and ``<name>.<slot>``. The settings (learning rate,
+        momentum, …) are not in it: they belong to the call that makes the optimizer.
+        """
+        flat: dict[str, Array | float | int] = {"epoch": self.epoch}
+        for name, state in self._state.items():
+            flat[f"{name}.steps"] = self._steps[name]
+            flat.update({f"{name}.{slot}": array.copy() for slot, array in state.items()})
+        return flat
+
+    def load_state_dict(self, state: Mapping[str, Array | float | int]) -> None:
+        """Take up training where ``state_dict`` left it; the arrays are copied, the next step has the same bits.
+
+        Raises ConfigError, and changes nothing, if the state is not of this kind of optimizer.
+        """
+        found: dict[str, dict[str, Array | float | int]] = {}
+        for key, value in state.items():
+            name, _, field = key.rpartition(".")
+            if name:
+                found.setdefault(name, {})[field] = value
+        for name, fields in found.items():
+            if set(fields) != {"steps", *self.slots}:
+                raise ConfigError(
+                    f"{self!r}: the state of parameter {name!r} should have {['steps', *self.slots]}, "
+                    f"it has {list(fields)}; was it saved by another optimizer?"
+                )
+        if "epoch" not in state:
+            raise ConfigError(f"{self!r}: the state lacks 'epoch'; is it an optimizer's state_dict()?")
+        self.epoch = float(state["epoch"])
+        self._steps = {name: int(fields["steps"]) for name, fields in found.items()}
+        self._state = {name: {s: np.array(fields[s]) for s in self.slots} for name, fields in found.items()}
+
+    def _update(self, data: Array, grad: Array, state: dict[str, Array], step: int, lr: float) -> None:
+        """Apply one update to ``data`` in place; ``step`` counts the updates of this parameter from 1."""
+        raise NotImplementedError
+
+    def _number(self, name: str, value: float, below: float = math.inf) -> float:
+        """Return a setting as a float, or raise if it is not in 0 <= value < below."""
+        if not isinstance(value, (int, float, np.integer, np.floating)) or not 0 <= value < below:
+            limit = "finite" if below == math.inf else f"below {below:g}"
+            raise ConfigError(f"{type(self).__name__}: {name} must be a number, at least 0 and {limit}, got {value!r}")
+        return float(value)
+
+    def _betas(self, betas: tuple[float, float]) -> tuple[float, float]:
+        if len(betas) != 2:
+            raise ConfigError(f"{type(self).__name__}: betas must be two numbers, got {betas!r}")
+        return self._number("betas[0]", betas[0], below=1.0), self._number("betas[1]", betas[1], below=1.0)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum (Polyak's or Nesterov's) and weight decay.
+
+    With gradient g, parameter w, velocity v (0 at first)::
+
+        g ← g + weight_decay · w
+        v ← momentum · v + g
+        w ← w - lr · v                       nesterov:  w ← w - lr · (g + momentum · v)
+
+    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013, in the
+    form of ``torch.optim.SGD`` (dampening 0).
+
+    Raises ConfigError for negative settings, momentum >= 1, and nesterov without momentum.
+
+    >>> from cnnlib.layers.parameter import Parameter
+    >>> w = Parameter(np.array([1.0, 2.0]))
+    >>> w.grad = np.array([0.5, -1.0])
+    >>> SGD(lr=0.5).step({"w": w})
+    >>> w.data
+    array([0.75, 2.5 ])
+    """
+
+    def __init__(
+        self, lr: float | Schedule, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self.momentum = self._number("momentum", momentum, below=1.0)
+        self.nesterov = nesterov
+        self.slots = ("velocity",) if momentum else ()
+        if nesterov and not momentum:
+            raise ConfigError("SGD: nesterov=True needs a momentum above 0, such as 0.9")
+
+    def _update(self, data: Array, grad: Array, state: dict[str, Array], step: int, lr: float) -> None:
+        functional.sgd_step(data, grad, state.get("velocity"), lr, self.momentum, self.weight_decay, self.nesterov)
+
+    def __repr__(self) -> str:
+        return (
+            f"SGD(lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay}, nesterov={self.nesterov})"
+        )
+
+
+class Adam(Optimizer):
+    """Adam: steps scaled by running estimates of the gradient's mean and uncentred variance.
+
+    With gradient g, parameter w, step t from 1, moments m and s (0 at first)::
+
+        g ← g + weight_decay · w
+        m ← β₁ m + (1 - β₁) g                s ← β₂ s + (1 - β₂) g²
+        w ← w - lr · m̂ / (√ŝ + eps)          m̂ = m / (1 - β₁ᵗ), ŝ = s / (1 - β₂ᵗ)
+
+    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, in the form of ``torch.optim.Adam``.
+
+    Raises ConfigError for negative settings and for betas outside 0 <= β < 1.
+
+    >>> from cnnlib.layers.parameter import Parameter
+    >>> w = Parameter(np.array([1.0, 2.0]))
+    >>> w.grad = np.array([0.5, -1.0])
+    >>> Adam(lr=0.5).step({"w": w})
+    >>> w.data.round(6)
+    array([0.5, 2.5])
+    """
+
+    slots = ("m", "v")
+    _decoupled = False
+
+    def __init__(
+        self,
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr, weight_decay)
+        self.betas = self._betas(betas)
+        self.eps = self._number("eps", eps)
+
+    def _update(self, data: Array, grad: Array, state: dict[str, Array], step: int, lr: float) -> None:
+        functional.adam_step(
+            data, grad, state["m"], state["v"], step, lr, *self.betas, self.eps, self.weight_decay, self._decoupled
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(lr={self.lr}, betas={self.betas}, eps={self.eps}, weight_decay={self.weight_decay})"
+        )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: the weights shrink by lr · weight_decay, the gradient is left alone.
+
+    w ← (1 - lr · weight_decay) w, then the update of :class:`Adam` without its first line.
+
+    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, in the form of ``torch.optim.AdamW``.
+
+    >>> from cnnlib.layers.parameter import Parameter
+    >>> w = Parameter(np.array([1.0, 2.0]))
+    >>> w.grad = np.array([0.0, 0.0])
+    >>> AdamW(lr=0.5, weight_decay=0.1).step({"w": w})
+    >>> w.data
+    array([0.95, 1.9 ])
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        lr: float | Schedule = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay)
