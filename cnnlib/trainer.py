@@ -1,0 +1,240 @@
+"""Trainer: the epoch loop. One step is forward, loss, backward, update."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnlib.callbacks import Callback, Progress
+from cnnlib.datasets.loader import Batches, Dataset, split
+from cnnlib.errors import ConfigError, DataError, TrainingError
+from cnnlib.history import History
+from cnnlib.losses import Loss
+from cnnlib.metrics import Metric, resolve_metric
+from cnnlib.optim import Optimizer
+
+if TYPE_CHECKING:
+    from cnnlib.model import Model
+
+__all__ = ["Trainer"]
+
+Array = NDArray[Any]
+Batch = tuple[Array, Array]
+Data = Batch | Dataset | Iterable[Batch]
+
+
+class Trainer:
+    """Train a model: epochs over batches, metrics, validation, callbacks, and a history of it all.
+
+    metrics: names or objects (:mod:`cnnlib.metrics`); by default what suits the loss: accuracy for
+    CrossEntropyLoss, nothing for others.
+    callbacks: :class:`cnnlib.callbacks.Callback` objects, called in their order.
+
+    Wherever data is asked for, it is a pair ``(x, y)`` of arrays, a data set (``len`` and ``[indices]``), or an
+    iterable of batches ``(x, y)`` that starts anew each time. Arrays are converted batch by batch (uint8 images
+    become 0…1), never as a whole.
+
+    >>> from cnnlib.losses import MSELoss
+    >>> from cnnlib.layers import Linear
+    >>> from cnnlib.model import Sequential
+    >>> from cnnlib.optim import SGD
+    >>> x = np.linspace(-1, 1, 20, dtype=np.float32).reshape(20, 1)
+    >>> trainer = Trainer(Sequential(Linear(1, 1), input_shape=(1,)), MSELoss(), SGD(lr=0.5))
+    >>> history = trainer.fit((x, 3 * x + 1), epochs=30, batch_size=5, verbose=0)
+    >>> history["loss"][-1] < 1e-6
+    True
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: Loss,
+        optimizer: Optimizer,
+        metrics: Sequence[str | Metric] | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        if isinstance(metrics, str):
+            metrics = (metrics,)
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.metrics = [resolve_metric(metric) for metric in (loss.default_metrics if metrics is None else metrics)]
+        self.callbacks = list(callbacks)
+        #: What the last fit measured, complete to the last finished epoch even if it was interrupted or failed.
+        self.history = History()
+        #: The epochs that fit was asked for, and the batches of one epoch (None where the data do not tell).
+        self.epochs = 0
+        self.batches: int | None = None
+        self._stop_reason = ""
+
+    def fit(
+        self,
+        train: Data,
+        validation: Data | float | None = None,
+        *,
+        epochs: int = 1,
+        batch_size: int = 64,
+        seed: int = 0,
+        shuffle: bool = True,
+        verbose: int = 1,
+    ) -> History:
+        """Train for a number of epochs and return the history, which is ``trainer.history`` too.
+
+        validation: data to evaluate after each epoch, or the fraction of ``train`` (arrays) to hold back for it.
+        batch_size, shuffle: how arrays and data sets are cut; an iterable of batches is taken as it is.
+        seed: the source of all chance in training. ``np.random.SeedSequence(seed)`` spawns one generator each for
+            the order of the samples, for the model (dropout), and for the validation split; so the same seed, data
+            and initial weights give the same bits, for any number of threads.
+        verbose: 0 silent, 1 a bar and a line an epoch, 2 a line an epoch (:class:`cnnlib.callbacks.Progress`).
+
+        A ``KeyboardInterrupt`` ends training as if it were done: the history so far is returned and its
+        ``stop_reason`` tells. Fitting again goes on from the weights and the optimizer's state, at epoch 0 of a
+        schedule.
+
+        Raises TrainingError when the loss becomes NaN or infinite, before that step changes a weight; ConfigError,
+        DataError and their kin for bad arguments.
+        """
+        if epochs < 1 or verbose not in (0, 1, 2):
+            raise ConfigError(f"fit: epochs must be at least 1, verbose 0, 1 or 2; got {epochs} and {verbose}")
+        if epochs > 1 and (isinstance(train, Iterator) or isinstance(validation, Iterator)):
+            raise DataError("fit: a generator runs only once; for several epochs pass an object that iterates anew")
+        order, dropout, chance = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
+        if isinstance(validation, float):
+            if not isinstance(train, (tuple, list)):
+                raise ConfigError("fit: a validation fraction needs train as arrays (x, y); pass validation data")
+            x, y = train
+            train, validation = split(x, y, validation, chance)
+        batches = _batches(train, batch_size, order if shuffle else None)
+        callbacks = [*([Progress(verbose)] if verbose else []), *self.callbacks]
+        self.history, self.epochs = History(), epochs
+        self.batches = len(batches) if isinstance(batches, Sized) else None
+        self.model.reseed(dropout)
+        try:
+            for callback in callbacks:
+                callback.on_fit_begin(self)
+            for epoch in range(1, epochs + 1):
+                self._run_epoch(epoch, batches, validation, callbacks)
+                if self.history.stop_reason:
+                    break
+            self.history.stop_reason = self.history.stop_reason or "all epochs done"
+        except KeyboardInterrupt:
+            self.history.stop_reason = "interrupted from the keyboard"
+        except BaseException as error:
+            self.history.stop_reason = f"failed with {type(error).__name__}"
+            raise
+        finally:
+            for callback in callbacks:
+                callback.on_fit_end(self)
+        return self.history
+
+    def stop(self, reason: str) -> None:
+        """End the running fit after the batch at hand; an epoch cut short is recorded as far as it went."""
+        self.history.stop_reason = reason
+
+    def evaluate(self, data: Data, batch_size: int = 256) -> dict[str, float]:
+        """Return ``loss`` and the metrics over all of the data, whatever the batch size; the model stays as it is.
+
+        >>> from cnnlib.losses import MSELoss
+        >>> from cnnlib.layers import Linear
+        >>> from cnnlib.model import Sequential
+        >>> from cnnlib.optim import SGD
+        >>> model = Sequential(Linear(2, 1), input_shape=(2,))
+        >>> x = np.zeros((5, 2), np.float32)
+        >>> Trainer(model, MSELoss(), SGD(0.1)).evaluate((x, model.predict(x)), batch_size=2)
+        {'loss': 0.0}
+
+        Raises DataError if there are no data.
+        """
+        # Copies, so that a callback may evaluate in the middle of an epoch.
+        metrics = copy.deepcopy(self.metrics)
+        mean = _Mean(metrics)
+        for x, y in _batches(data, batch_size, None):
+            prediction = self.model.forward(x, training=False)
+            mean.update(self.loss.forward(prediction, y), prediction, y)
+        return mean.compute()
+
+    def train_step(self, x: Array, y: Array) -> float:
+        """Do one iteration on one batch (forward, loss, backward, update) and return the loss before the update.
+
+        Raises TrainingError, and changes no weight, if the loss is NaN or infinite.
+        """
+        return self._step(x, y, "")[0]
+
+    def _run_epoch(
+        self, epoch: int, batches: Iterable[Batch], validation: Data | None, callbacks: Sequence[Callback]
+    ) -> None:
+        for callback in callbacks:
+            callback.on_epoch_begin(self, epoch)
+        start = time.perf_counter()
+        mean = _Mean(self.metrics)
+        for batch, (x, y) in enumerate(batches, 1):
+            self.optimizer.epoch = epoch - 1 + ((batch - 1) / self.batches if self.batches else 0.0)
+            value, prediction = self._step(x, y, f"epoch {epoch}, batch {batch}: ")
+            mean.update(value, prediction, y)
+            for callback in callbacks:
+                callback.on_batch_end(self, batch, value)
+            if self.history.stop_reason:
+                break
+        logs = mean.compute()
+        seconds = time.perf_counter() - start
+        if validation is not None:
+            logs.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
+        logs.update(lr=self.optimizer.current_lr, seconds=seconds, images_per_second=mean.samples / seconds)
+        self.history.record(logs)
+        for callback in callbacks:
+            callback.on_epoch_end(self, epoch, logs)
+
+    def _step(self, x: Array, y: Array, where: str) -> tuple[float, Array]:
+        # No copy: loss and metrics are done with the prediction before the next forward overwrites it.
+        prediction = self.model.forward(x, training=True, copy=False)
+        value = self.loss.forward(prediction, y)
+        if not math.isfinite(value):
+            raise TrainingError(f"{where}the loss is {value}; {self._likely_cause(x, y)}")
+        self.model.zero_grad()
+        self.model.backward(self.loss.backward(), input_grad=False)
+        self.optimizer.step(self.model.parameters())
+        return value, prediction
+
+    def _likely_cause(self, x: Array, y: Array) -> str:
+        for name, array in (("inputs", np.asarray(x)), ("targets", np.asarray(y))):
+            if not np.isfinite(array).all():
+                return f"the {name} of this batch contain NaN or infinity: clean the data"
+        advice = f"lower the learning rate (now {self.optimizer.current_lr:g}), or warm it up"
+        for name, parameter in self.model.parameters().items():
+            if not np.isfinite(parameter.data).all():
+                return f"parameter {name!r} became NaN or infinite in an earlier step: {advice}"
+        return f"inputs, targets and weights are finite, the numbers in between overflow: {advice}, or scale the inputs"
+
+
+class _Mean:
+    """Loss and metrics over batches; the loss is weighted by their sizes, so that a ragged last one counts right."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self.metrics = metrics
+        self.samples = 0
+        self._total = 0.0
+        for metric in metrics:
+            metric.reset()
+
+    def update(self, value: float, prediction: Array, target: Array) -> None:
+        self.samples += len(prediction)
+        self._total += value * len(prediction)
+        for metric in self.metrics:
+            metric.update(prediction, target)
+
+    def compute(self) -> dict[str, float]:
+        if not self.samples:
+            raise DataError("the data gave no batches; an iterable of batches must start anew each time it is used")
+        return {"loss": self._total / self.samples, **{metric.name: metric.compute() for metric in self.metrics}}
+
+
+def _batches(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:
+    if isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
+        return data
+    return Batches(cast("Batch | Dataset", data), batch_size, rng=rng)
