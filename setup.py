@@ -83,8 +83,9 @@ class BuildKernels(build_ext):
         common = CFLAGS + shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
         for isa, flags in {"baseline": [], **ISA_FLAGS.get(machine(), {})}.items():
             try:
+                source, options = f"csrc/isa/{isa}.c", common + flags
                 ext.extra_objects += self.compiler.compile(
-                    [f"csrc/isa/{isa}.c"], output_dir=self.build_temp, extra_postargs=common + flags, depends=ext.depends
+                    [source], output_dir=self.build_temp, extra_postargs=options, depends=ext.depends
                 )
             except CompileError:
                 if isa == "baseline":

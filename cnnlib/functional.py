@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from cnnlib import _kernels
-from cnnlib.errors import DataError, DTypeError, ShapeError
+from cnnlib.arrays import ELEMENTS, as_array, as_labels, expect_shape, in_place, output, unless_same
+from cnnlib.errors import DataError, ShapeError
 from cnnlib.reference import Array, Gradients, Needs, Outs, as_input
 from cnnlib.shapes import (
     IntPair,
@@ -46,10 +47,6 @@ __all__ = [
     "softmax_backward",
 ]
 
-_INSTANCES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-_IMAGES, _VECTORS = "(N, C, H, W)", "(N, features)"
-_LAYOUT = {4: _IMAGES, 2: _VECTORS}
-
 
 def conv2d(
     x: Array,
@@ -71,14 +68,15 @@ def conv2d(
     >>> conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)), np.array([0.5]))[0, 0].tolist()
     [[4.5, 4.5], [4.5, 4.5]]
     """
-    x = _array(x, "x", 4)
-    weight = _array(weight, "weight", 4, x)
+    x = as_array(x, "x", 4)
+    weight = as_array(weight, "weight", 4, x)
     shape = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None:
-        bias = _array(bias, "bias", 1, x)
-        _expect(bias, "bias", (weight.shape[0],), "one value for each filter of weight")
-    result = _output(out, "out", shape, x, weight, bias)
-    _kernel(_kernels.conv2d_forward, x)(result, x, weight, bias, _conv_options(weight, stride, padding, dilation, groups))
+        bias = as_array(bias, "bias", 1, x)
+        expect_shape(bias, "bias", (weight.shape[0],), "one value for each filter of weight")
+    result = output(out, "out", shape, x, weight, bias)
+    options = _conv_options(weight, stride, padding, dilation, groups)
+    _kernel(_kernels.conv2d_forward, x)(result, x, weight, bias, options)
     return result
 
 
@@ -102,20 +100,20 @@ def conv2d_backward(
     >>> dx[0, 0].tolist(), dw[0, 0].tolist(), db.tolist()
     ([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]], [[4.0, 4.0], [4.0, 4.0]], [4.0])
     """
-    x = _array(x, "x", 4)
-    weight, grad_output = _array(weight, "weight", 4, x), _array(grad_output, "grad_output", 4, x)
+    x = as_array(x, "x", 4)
+    weight, grad_output = as_array(weight, "weight", 4, x), as_array(grad_output, "grad_output", 4, x)
     shape = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
-    _expect(grad_output, "grad_output", shape, f"conv2d's output for x {x.shape} and weight {weight.shape}")
+    expect_shape(grad_output, "grad_output", shape, f"conv2d's output for x {x.shape} and weight {weight.shape}")
     options = _conv_options(weight, stride, padding, dilation, groups)
     grad_x = grad_weight = grad_bias = None
     if needs[0]:
-        grad_x = _output(out[0], "out[0]", x.shape, grad_output, x, weight)
+        grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight)
         _kernel(_kernels.conv2d_grad_x, x)(grad_x, grad_output, weight, options)
     if needs[1]:
-        grad_weight = _output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
+        grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
         _kernel(_kernels.conv2d_grad_w, x)(grad_weight, grad_output, x, options)
     if needs[2]:
-        grad_bias = _output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
+        grad_bias = output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
         _kernel(_kernels.conv2d_grad_b, x)(grad_bias, grad_output)
     return grad_x, grad_weight, grad_bias
 
@@ -131,8 +129,8 @@ def max_pool2d(
     >>> max_pool2d(np.array([[[[1.0, 3.0], [2.0, 0.0]]]]), 2).tolist()
     [[[[3.0]]]]
     """
-    x = _array(x, "x", 4)
-    result = _output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
+    x = as_array(x, "x", 4)
+    result = output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
     _kernel(_kernels.max_pool2d_forward, x)(result, x, _pool_options(kernel_size, stride, padding))
     return result
 
@@ -153,11 +151,11 @@ def max_pool2d_backward(
     >>> max_pool2d_backward(np.array([[[[5.0]]]]), np.array([[[[1.0, 3.0], [3.0, 2.0]]]]), 2)[0, 0].tolist()
     [[0.0, 5.0], [0.0, 0.0]]
     """
-    x = _array(x, "x", 4)
-    grad_output = _array(grad_output, "grad_output", 4, x)
+    x = as_array(x, "x", 4)
+    grad_output = as_array(grad_output, "grad_output", 4, x)
     shape = pool2d_output_shape(x.shape, kernel_size, stride, padding)
-    _expect(grad_output, "grad_output", shape, f"max_pool2d's output for x {x.shape}")
-    result = _output(out, "out", x.shape, grad_output, x)
+    expect_shape(grad_output, "grad_output", shape, f"max_pool2d's output for x {x.shape}")
+    result = output(out, "out", x.shape, grad_output, x)
     _kernel(_kernels.max_pool2d_grad, x)(result, grad_output, x, _pool_options(kernel_size, stride, padding))
     return result
 
@@ -178,8 +176,8 @@ def avg_pool2d(
     >>> avg_pool2d(np.array([[[[1.0, 3.0], [2.0, 0.0]]]]), 2).tolist()
     [[[[1.5]]]]
     """
-    x = _array(x, "x", 4)
-    result = _output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
+    x = as_array(x, "x", 4)
+    result = output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
     options = _pool_options(kernel_size, stride, padding, count_include_pad)
     _kernel(_kernels.avg_pool2d_forward, x)(result, x, options)
     return result
@@ -202,11 +200,11 @@ def avg_pool2d_backward(
     >>> avg_pool2d_backward(np.array([[[[4.0]]]]), (1, 1, 2, 3), 2)[0, 0].tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
     """
-    grad_output = _array(grad_output, "grad_output", 4)
+    grad_output = as_array(grad_output, "grad_output", 4)
     x_shape = x.shape if isinstance(x, np.ndarray) else tuple(x)
     shape = pool2d_output_shape(x_shape, kernel_size, stride, padding)
-    _expect(grad_output, "grad_output", shape, f"avg_pool2d's output for x {x_shape}")
-    result = _output(out, "out", x_shape, grad_output)
+    expect_shape(grad_output, "grad_output", shape, f"avg_pool2d's output for x {x_shape}")
+    result = output(out, "out", x_shape, grad_output)
     options = _pool_options(kernel_size, stride, padding, count_include_pad)
     _kernel(_kernels.avg_pool2d_grad, grad_output)(result, grad_output, options)
     return result
@@ -222,9 +220,9 @@ def linear(x: Array, weight: Array, bias: Array | None = None, *, out: Array | N
     """
     x, weight = _linear_arrays(x, weight)
     if bias is not None:
-        bias = _array(bias, "bias", 1, x)
-        _expect(bias, "bias", weight.shape[:1], "one value for each row of weight")
-    result = _output(out, "out", (x.shape[0], weight.shape[0]), x, weight, bias)
+        bias = as_array(bias, "bias", 1, x)
+        expect_shape(bias, "bias", weight.shape[:1], "one value for each row of weight")
+    result = output(out, "out", (x.shape[0], weight.shape[0]), x, weight, bias)
     _kernel(_kernels.linear_forward, x)(result, x, weight, bias)
     return result
 
@@ -246,18 +244,18 @@ def linear_backward(
     ([[8.0, 10.0]], [[2.0, 6.0]], [2.0])
     """
     x, weight = _linear_arrays(x, weight)
-    grad_output = _array(grad_output, "grad_output", 2, x)
+    grad_output = as_array(grad_output, "grad_output", 2, x)
     shape = (x.shape[0], weight.shape[0])
-    _expect(grad_output, "grad_output", shape, f"linear's output for x {x.shape} and weight {weight.shape}")
+    expect_shape(grad_output, "grad_output", shape, f"linear's output for x {x.shape} and weight {weight.shape}")
     grad_x = grad_weight = grad_bias = None
     if needs[0]:
-        grad_x = _output(out[0], "out[0]", x.shape, grad_output, x, weight)
+        grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight)
         _kernel(_kernels.linear_grad_x, x)(grad_x, grad_output, weight)
     if needs[1]:
-        grad_weight = _output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
+        grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
         _kernel(_kernels.linear_grad_w, x)(grad_weight, grad_output, x)
     if needs[2]:
-        grad_bias = _output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
+        grad_bias = output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
         _kernel(_kernels.linear_grad_b, x)(grad_bias, grad_output)
     return grad_x, grad_weight, grad_bias
 
@@ -268,8 +266,8 @@ def relu(x: Array, *, out: Array | None = None) -> Array:
     >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 2.0]
     """
-    x = _array(x, "x")
-    result = _output(out, "out", x.shape, _unless_same(x, out))
+    x = as_array(x, "x")
+    result = output(out, "out", x.shape, unless_same(x, out))
     _kernel(_kernels.relu_forward, x)(result.reshape(-1), x.reshape(-1))
     return result
 
@@ -280,10 +278,10 @@ def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> 
     >>> relu_backward(np.array([1.0, 1.0, 1.0]), np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 1.0]
     """
-    x = _array(x, "x")
-    grad_output = _array(grad_output, "grad_output", like=x)
-    _expect(grad_output, "grad_output", x.shape, "the shape of x")
-    result = _output(out, "out", x.shape, _unless_same(x, out), _unless_same(grad_output, out))
+    x = as_array(x, "x")
+    grad_output = as_array(grad_output, "grad_output", like=x)
+    expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
+    result = output(out, "out", x.shape, unless_same(x, out), unless_same(grad_output, out))
     _kernel(_kernels.relu_grad, x)(result.reshape(-1), grad_output.reshape(-1), x.reshape(-1))
     return result
 
@@ -294,8 +292,8 @@ def softmax(x: Array, *, out: Array | None = None) -> Array:
     >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
     [[0.5, 0.5]]
     """
-    x = _array(x, "x", 2)
-    result = _output(out, "out", x.shape, _unless_same(x, out))
+    x = as_array(x, "x", 2)
+    result = output(out, "out", x.shape, unless_same(x, out))
     _kernel(_kernels.softmax_forward, x)(result, x)
     return result
 
@@ -306,10 +304,10 @@ def softmax_backward(grad_output: Array, y: Array, *, out: Array | None = None) 
     >>> softmax_backward(np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])).tolist()
     [[0.25, -0.25]]
     """
-    y = _array(y, "y", 2)
-    grad_output = _array(grad_output, "grad_output", 2, y)
-    _expect(grad_output, "grad_output", y.shape, "the shape of y")
-    result = _output(out, "out", y.shape, _unless_same(y, out), _unless_same(grad_output, out))
+    y = as_array(y, "y", 2)
+    grad_output = as_array(grad_output, "grad_output", 2, y)
+    expect_shape(grad_output, "grad_output", y.shape, "the shape of y")
+    result = output(out, "out", y.shape, unless_same(y, out), unless_same(grad_output, out))
     _kernel(_kernels.softmax_grad, y)(result, grad_output, y)
     return result
 
@@ -324,15 +322,15 @@ def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple
     >>> round(value, 6), grad.tolist()
     (0.693147, [[0.5, -0.5]])
     """
-    x = _array(x, "x", 2)
+    x = as_array(x, "x", 2)
     labels = soft = None
     target = np.asarray(target)
     if target.ndim == 1:
-        labels = _labels(target, *x.shape)
+        labels = as_labels(target, *x.shape)
     else:
-        soft = _array(target, "target", 2, x)
-        _expect(soft, "target", x.shape, "the shape of x, or one integer label a row")
-    result = _output(out, "out", x.shape, _unless_same(x, out), soft)
+        soft = as_array(target, "target", 2, x)
+        expect_shape(soft, "target", x.shape, "the shape of x, or one integer label a row")
+    result = output(out, "out", x.shape, unless_same(x, out), soft)
     return _kernel(_kernels.cross_entropy, x)(result, x, labels, soft), result
 
 
@@ -354,10 +352,10 @@ def sgd_step(
     >>> param.tolist()
     [0.95]
     """
-    param, grad = _in_place(param, "param"), _array(grad, "grad", like=param)
-    _expect(grad, "grad", param.shape, "the shape of param")
+    param, grad = in_place(param, "param"), as_array(grad, "grad", like=param)
+    expect_shape(grad, "grad", param.shape, "the shape of param")
     if velocity is not None:
-        velocity = _in_place(velocity, "velocity", param).reshape(-1)
+        velocity = in_place(velocity, "velocity", param).reshape(-1)
     flat = param.reshape(-1), velocity, grad.reshape(-1)
     _kernel(_kernels.sgd_step, param)(*flat, lr, momentum, weight_decay, nesterov)
 
@@ -385,83 +383,24 @@ def adam_step(
     >>> round(float(param[0]), 6)
     0.9
     """
-    param, grad = _in_place(param, "param"), _array(grad, "grad", like=param)
-    _expect(grad, "grad", param.shape, "the shape of param")
-    m, v = _in_place(m, "m", param), _in_place(v, "v", param)
+    param, grad = in_place(param, "param"), as_array(grad, "grad", like=param)
+    expect_shape(grad, "grad", param.shape, "the shape of param")
+    m, v = in_place(m, "m", param), in_place(v, "v", param)
     if step < 1:
         raise DataError(f"step = {step}: Adam's steps count from 1")
     flat = param.reshape(-1), m.reshape(-1), v.reshape(-1), grad.reshape(-1)
     _kernel(_kernels.adam_step, param)(*flat, step, lr, beta1, beta2, eps, weight_decay, decoupled)
 
 
-# Checks
-
-
 def _kernel(function: Any, like: Array) -> Callable[..., Any]:
     """The instance of a kernel for an array's element type."""
-    instance: Callable[..., Any] = function[_INSTANCES[like.dtype]]
+    instance: Callable[..., Any] = function[ELEMENTS[like.dtype]]
     return instance
 
 
-def _array(x: Any, name: str, ndim: int | None = None, like: Array | None = None) -> Array:
-    """Return `x` C-contiguous after checking its dtype, its rank and that it has elements."""
-    array = np.asarray(x)
-    if array.dtype not in _INSTANCES:
-        raise DTypeError(
-            f"{name} has dtype {array.dtype}: expected float32 or float64 in native byte order; convert it with "
-            f"{name}.astype(np.float32)"
-        )
-    if like is not None and array.dtype != like.dtype:
-        raise DTypeError(f"{name} has dtype {array.dtype}, the other arrays {like.dtype}: use one of them for all")
-    if ndim is not None and array.ndim != ndim:
-        expected = f"{ndim} dimensions, {_LAYOUT[ndim]}" if ndim in _LAYOUT else "1 dimension"
-        raise ShapeError(f"{name} has shape {array.shape}: expected {expected}")
-    if array.size == 0:
-        raise ShapeError(f"{name} has shape {array.shape}: an empty batch or dimension cannot be computed with")
-    return np.ascontiguousarray(array) if array.ndim else array
-
-
-def _expect(array: Array, name: str, shape: tuple[int, ...], why: str) -> None:
-    if array.shape != shape:
-        raise ShapeError(f"{name} has shape {array.shape}: expected {shape}, {why}")
-
-
-def _output(out: Array | None, name: str, shape: Sequence[int], like: Array | None, *inputs: Array | None) -> Array:
-    """Return the array to write to: `out` if it is fit for it, else a new one like the first input that is given."""
-    arrays = [array for array in (like, *inputs) if array is not None]
-    if out is None:
-        return np.empty(shape, arrays[0].dtype)
-    return _writable(out, name, tuple(shape), arrays)
-
-
-def _writable(out: Array, name: str, shape: tuple[int, ...], inputs: Sequence[Array]) -> Array:
-    if not isinstance(out, np.ndarray):
-        raise DTypeError(f"{name} is a {type(out).__name__}: expected an array to write to")
-    if out.dtype not in _INSTANCES or any(out.dtype != array.dtype for array in inputs):
-        expected = inputs[0].dtype if inputs else "float32 or float64"
-        raise DTypeError(f"{name} has dtype {out.dtype}: expected {expected}")
-    _expect(out, name, shape, "the result's shape")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ShapeError(f"{name} of shape {out.shape} is not a writable C-contiguous array: pass np.empty{shape}")
-    if any(np.may_share_memory(out, array) for array in inputs):
-        raise ShapeError(f"{name} of shape {out.shape} overlaps an input: pass an array of its own")
-    return out
-
-
-def _unless_same(x: Array, out: Array | None) -> Array | None:
-    """None where `out` is `x` itself, which element-wise functions allow; overlap of another kind stays an error."""
-    same = out is not None and x.shape == out.shape and x.ctypes.data == out.ctypes.data
-    return None if same else x
-
-
-def _in_place(array: Array, name: str, like: Array | None = None) -> Array:
-    shape = like.shape if like is not None else np.shape(array)
-    return _writable(array, name, shape, [] if like is None else [])
-
-
 def _linear_arrays(x: Array, weight: Array) -> tuple[Array, Array]:
-    x = _array(x, "x", 2)
-    weight = _array(weight, "weight", 2, x)
+    x = as_array(x, "x", 2)
+    weight = as_array(weight, "weight", 2, x)
     if x.shape[1] != weight.shape[1]:
         raise ShapeError(
             f"x of shape {x.shape} has {x.shape[1]} features, weight of shape {weight.shape} takes {weight.shape[1]}"
@@ -469,20 +408,7 @@ def _linear_arrays(x: Array, weight: Array) -> tuple[Array, Array]:
     return x, weight
 
 
-def _labels(target: Array, n: int, classes: int) -> Array:
-    if target.dtype.kind not in "iu":
-        raise DTypeError(f"target has dtype {target.dtype}: labels are integers; use target.astype(np.int64)")
-    _expect(target, "target", (n,), "one label a row of x")
-    wrong = np.flatnonzero((target < 0) | (target >= classes))
-    if wrong.size:
-        first = int(wrong[0])
-        raise DataError(f"target[{first}] = {target[first]}: labels of {classes} classes are 0 … {classes - 1}")
-    return np.ascontiguousarray(target, dtype=np.int64)
-
-
-def _conv_options(
-    weight: Array, stride: IntPair, padding: Padding, dilation: IntPair, groups: int
-) -> tuple[int, ...]:
+def _conv_options(weight: Array, stride: IntPair, padding: Padding, dilation: IntPair, groups: int) -> tuple[int, ...]:
     paddings = resolve_padding(padding, (weight.shape[2], weight.shape[3]), dilation, stride)
     return *pair(stride, "stride", 1), *paddings, *pair(dilation, "dilation", 1), groups
 

@@ -147,6 +147,7 @@ static void FN(tap_conv_task)(const void *context, ptrdiff_t task, int thread) {
     }
 }
 
+#define SOURCE_BYTES (384 << 10) /* source rows of a strip, read again for every block of outputs: second-level cache */
 #define STRIP_BYTES (32 << 10)  /* lane strip of one block of outputs: half a first-level cache or so */
 
 static cnn_status FN(tap_conv_run)(FN(tap_conv) * v) {
@@ -161,7 +162,9 @@ static cnn_status FN(tap_conv_run)(FN(tap_conv) * v) {
     v->width = v->left + v->col.in + right;
     v->blocks = cnn_ceil_div(v->cout, kb);
     const ptrdiff_t row_bytes = kb * v->col.out * L * (ptrdiff_t)sizeof(REAL);
-    v->strip = cnn_min(v->row.out, cnn_max(1, STRIP_BYTES / row_bytes));
+    const ptrdiff_t source_bytes = v->cin * v->width * L * (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t source_rows = cnn_max(1, SOURCE_BYTES / source_bytes * v->row.out / v->row.in);
+    v->strip = cnn_min(v->row.out, cnn_max(1, cnn_min(source_rows, STRIP_BYTES / row_bytes)));
     v->strips = cnn_ceil_div(v->row.out, v->strip);
     const double group_bytes = (double)(v->groups * v->cin) * (double)(v->row.in * v->width * L) * sizeof(REAL);
     v->slab = cnn_min(lane_groups, cnn_max(1, (ptrdiff_t)(SLAB_BYTES / group_bytes)));

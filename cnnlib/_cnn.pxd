@@ -1,0 +1,68 @@
+# csrc/cnn.h for Cython: see there for what each function does.
+
+from libc.stdint cimport int64_t
+
+
+cdef extern from "cnn.h" nogil:
+    ctypedef enum cnn_status:
+        CNN_OK
+        CNN_NO_MEMORY
+        CNN_BAD_SIZE
+
+    ctypedef struct cnn_conv2d:
+        ptrdiff_t n, c, h, w, k, r, s, oh, ow
+        ptrdiff_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups
+
+    ctypedef struct cnn_pool2d:
+        ptrdiff_t planes, h, w, oh, ow, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w
+        int count_include_pad
+
+    const char *const *cnn_isa_built()
+    const char *const *cnn_isa_supported()
+    const char *cnn_isa_active()
+    const char *cnn_compiler()
+    int cnn_set_isa(const char *)
+    int cnn_lanes()
+    void cnn_set_threads(int)
+    int cnn_get_threads()
+    int cnn_openmp()
+    void cnn_release_workspace()
+
+    cnn_status cnn_conv2d_forward_f32(float *, const float *, const float *, const float *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_forward_f64(double *, const double *, const double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_x_f32(float *, const float *, const float *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_x_f64(double *, const double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_w_f32(float *, const float *, const float *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_w_f64(double *, const double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_b_f32(float *, const float *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_grad_b_f64(double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_max_pool2d_forward_f32(float *, const float *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_forward_f64(double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_grad_f32(float *, const float *, const float *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_grad_f64(double *, const double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_avg_pool2d_forward_f32(float *, const float *, const cnn_pool2d *)
+    cnn_status cnn_avg_pool2d_forward_f64(double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_avg_pool2d_grad_f32(float *, const float *, const cnn_pool2d *)
+    cnn_status cnn_avg_pool2d_grad_f64(double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_linear_forward_f32(float *, const float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_forward_f64(double *, const double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_x_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_x_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_w_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_w_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_b_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_grad_b_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
+    void cnn_relu_forward_f32(float *, const float *, ptrdiff_t)
+    void cnn_relu_forward_f64(double *, const double *, ptrdiff_t)
+    void cnn_relu_grad_f32(float *, const float *, const float *, ptrdiff_t)
+    void cnn_relu_grad_f64(double *, const double *, const double *, ptrdiff_t)
+    void cnn_softmax_forward_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
+    void cnn_softmax_forward_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
+    void cnn_softmax_grad_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t)
+    void cnn_softmax_grad_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_cross_entropy_f32(double *, float *, const float *, const int64_t *, const float *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_cross_entropy_f64(double *, double *, const double *, const int64_t *, const double *, ptrdiff_t, ptrdiff_t)
+    void cnn_sgd_step_f32(float *, float *, const float *, ptrdiff_t, double, double, double, int)
+    void cnn_sgd_step_f64(double *, double *, const double *, ptrdiff_t, double, double, double, int)
+    void cnn_adam_step_f32(float *, float *, float *, const float *, ptrdiff_t, double, double, double, double, double, double, int)
+    void cnn_adam_step_f64(double *, double *, double *, const double *, ptrdiff_t, double, double, double, double, double, double, int)

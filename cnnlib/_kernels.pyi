@@ -1,0 +1,36 @@
+from collections.abc import Callable
+from typing import Any, Literal
+
+class _Instances:
+    def __getitem__(self, element: Literal["float", "double"]) -> Callable[..., Any]: ...
+
+conv2d_forward: _Instances
+conv2d_grad_x: _Instances
+conv2d_grad_w: _Instances
+conv2d_grad_b: _Instances
+max_pool2d_forward: _Instances
+max_pool2d_grad: _Instances
+avg_pool2d_forward: _Instances
+avg_pool2d_grad: _Instances
+linear_forward: _Instances
+linear_grad_x: _Instances
+linear_grad_w: _Instances
+linear_grad_b: _Instances
+relu_forward: _Instances
+relu_grad: _Instances
+softmax_forward: _Instances
+softmax_grad: _Instances
+cross_entropy: _Instances
+sgd_step: _Instances
+adam_step: _Instances
+
+def isa_built() -> tuple[str, ...]: ...
+def isa_supported() -> tuple[str, ...]: ...
+def isa_active() -> str: ...
+def set_isa(name: str) -> None: ...
+def lanes() -> int: ...
+def set_num_threads(threads: int) -> None: ...
+def get_num_threads() -> int: ...
+def openmp() -> int: ...
+def compiler() -> str: ...
+def release_workspace() -> None: ...

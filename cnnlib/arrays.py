@@ -1,0 +1,91 @@
+"""Checks of the arrays that a function is given: what passes may go to a kernel.
+
+A message names the argument, what it is, and what it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from cnnlib.errors import DataError, DTypeError, ShapeError
+from cnnlib.reference import Array
+
+# Element types that kernels exist for, with the name of their instance in cnnlib._kernels.
+ELEMENTS: dict[np.dtype[Any], Literal["float", "double"]] = {
+    np.dtype(np.float32): "float",
+    np.dtype(np.float64): "double",
+}
+
+_LAYOUTS = {4: "4 dimensions, (N, C, H, W)", 2: "2 dimensions, (N, features)", 1: "1 dimension"}
+
+
+def as_array(x: Any, name: str, ndim: int | None = None, like: Array | None = None) -> Array:
+    """Return `x` C-contiguous after checking its dtype, its rank and that it has elements."""
+    array = np.asarray(x)
+    if array.dtype not in ELEMENTS:
+        raise DTypeError(
+            f"{name} has dtype {array.dtype}: expected float32 or float64 in native byte order; convert it with "
+            f"{name}.astype(np.float32)"
+        )
+    if like is not None and array.dtype != like.dtype:
+        raise DTypeError(f"{name} has dtype {array.dtype}, the other arrays {like.dtype}: use one of them for all")
+    if ndim is not None and array.ndim != ndim:
+        raise ShapeError(f"{name} has shape {array.shape}: expected {_LAYOUTS[ndim]}")
+    if array.size == 0:
+        raise ShapeError(f"{name} has shape {array.shape}: an empty batch or dimension cannot be computed with")
+    return np.ascontiguousarray(array) if array.ndim else array
+
+
+def expect_shape(array: Array, name: str, shape: tuple[int, ...], why: str) -> None:
+    """Raise ShapeError unless `array` has `shape`, which is `why` it must have it."""
+    if array.shape != shape:
+        raise ShapeError(f"{name} has shape {array.shape}: expected {shape}, {why}")
+
+
+def output(out: Array | None, name: str, shape: Sequence[int], like: Array | None, *inputs: Array | None) -> Array:
+    """Return the array to write to: `out` if it is fit for it, else a new one like the first input that is given."""
+    arrays = [array for array in (like, *inputs) if array is not None]
+    if out is None:
+        return np.empty(shape, arrays[0].dtype)
+    return _writable(out, name, tuple(shape), arrays)
+
+
+def _writable(out: Array, name: str, shape: tuple[int, ...], inputs: Sequence[Array]) -> Array:
+    """Return `out` after checking that a kernel may write to it while it reads `inputs`."""
+    if not isinstance(out, np.ndarray):
+        raise DTypeError(f"{name} is a {type(out).__name__}: expected an array to write to")
+    if out.dtype not in ELEMENTS or any(out.dtype != array.dtype for array in inputs):
+        expected = inputs[0].dtype if inputs else "float32 or float64"
+        raise DTypeError(f"{name} has dtype {out.dtype}: expected {expected}")
+    expect_shape(out, name, shape, "the result's shape")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ShapeError(f"{name} of shape {out.shape} is not a writable C-contiguous array: pass np.empty{shape}")
+    if any(np.may_share_memory(out, array) for array in inputs):
+        raise ShapeError(f"{name} of shape {out.shape} overlaps an input: pass an array of its own")
+    return out
+
+
+def unless_same(x: Array, out: Array | None) -> Array | None:
+    """None where `out` is `x` itself, which element-wise functions allow; overlap of another kind stays an error."""
+    same = isinstance(out, np.ndarray) and x.shape == out.shape and x.ctypes.data == out.ctypes.data
+    return None if same else x
+
+
+def in_place(array: Array, name: str, like: Array | None = None) -> Array:
+    """Return `array` after checking that it can be updated in place and, where given, is shaped as `like`."""
+    return _writable(array, name, np.shape(array if like is None else like), [] if like is None else [like])
+
+
+def as_labels(target: Array, n: int, classes: int) -> Array:
+    """Return `n` class labels as int64 after checking that each lies in 0 … classes - 1."""
+    if target.dtype.kind not in "iu":
+        raise DTypeError(f"target has dtype {target.dtype}: labels are integers; use target.astype(np.int64)")
+    expect_shape(target, "target", (n,), "one label a row of x")
+    wrong = np.flatnonzero((target < 0) | (target >= classes))
+    if wrong.size:
+        first = int(wrong[0])
+        raise DataError(f"target[{first}] = {target[first]}: labels of {classes} classes are 0 … {classes - 1}")
+    return np.ascontiguousarray(target, dtype=np.int64)

@@ -1,0 +1,124 @@
+"""What runs: instruction set and number of threads, chosen when cnnlib is imported, changed and reported here.
+
+Environment, read once at import:
+  CNNLIB_ISA           an instruction set of `show_config()`'s list instead of the best one
+  CNNLIB_NUM_THREADS   upper bound of threads per call instead of the cores that this process may use
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cnnlib import _kernels
+from cnnlib._version import __version__
+from cnnlib.errors import ConfigError
+
+__all__ = ["get_num_threads", "set_num_threads", "show_config"]
+
+MAX_THREADS = 1024
+
+_reason = "not configured yet"
+
+
+def set_num_threads(n: int) -> None:
+    """Let each call use at most `n` threads (1 … 1024); results do not depend on it, bit for bit.
+
+    Raises ConfigError for anything but such an integer.
+
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    _set_threads(n, "set_num_threads", "set by set_num_threads")
+
+
+def get_num_threads() -> int:
+    """Return how many threads a large call uses; 1 in a build without OpenMP and in a child forked after a call."""
+    threads: int = _kernels.get_num_threads()
+    return threads
+
+
+def show_config() -> str:
+    """Return what runs here: versions, compiler, instruction sets built, supported and picked, threads and why.
+
+    >>> print(show_config())  # doctest: +ELLIPSIS
+    cnnlib ...
+    """
+    openmp = _kernels.openmp()
+    supported = _kernels.isa_supported()
+    rows = {
+        f"cnnlib {__version__}": f"Python {platform.python_version()}, NumPy {np.__version__}",
+        "machine": f"{_processor()} ({platform.machine()}, {platform.system()})",
+        "compiler": f"{_kernels.compiler()}, {f'OpenMP {openmp}' if openmp else 'no OpenMP: one thread only'}",
+        "instruction sets": ", ".join(
+            name if name in supported else f"{name} (not on this processor)" for name in _kernels.isa_built()
+        ),
+        "in use": f"{_kernels.isa_active()}, {_kernels.lanes()} float32 values per vector",
+        "threads": f"{get_num_threads()}: {_reason if openmp else 'built without OpenMP'}",
+    }
+    width = max(map(len, rows))
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in rows.items())
+
+
+def configure(environment: Mapping[str, str]) -> None:
+    """Apply the environment; raises ConfigError for a value that cannot be used."""
+    if isa := environment.get("CNNLIB_ISA", ""):
+        try:
+            _kernels.set_isa(isa)
+        except ConfigError as error:
+            raise ConfigError(f"CNNLIB_ISA: {error}") from None
+    if threads := environment.get("CNNLIB_NUM_THREADS", ""):
+        _set_threads(
+            int(threads) if threads.isdecimal() else threads, "CNNLIB_NUM_THREADS", "set by CNNLIB_NUM_THREADS"
+        )
+    else:
+        threads_here, reason = default_threads()
+        _set_threads(threads_here, "default threads", reason)
+
+
+def default_threads(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, str]:
+    """Return the least of cores, affinity mask and cgroup quota, with the reason in words."""
+    limits = [(os.cpu_count() or 1, "cores of this machine")]
+    if hasattr(os, "sched_getaffinity"):
+        limits.append((len(os.sched_getaffinity(0)), "cores in this process's affinity mask"))
+    if (quota := _cgroup_quota(root)) is not None:
+        limits.append((max(1, int(quota)), f"CPUs of the cgroup's quota, {quota:.2f}"))
+    threads, reason = min(limits, key=lambda limit: limit[0])
+    return min(threads, MAX_THREADS), reason
+
+
+def _cgroup_quota(root: Path) -> float | None:
+    """CPUs that the control group grants (v2's cpu.max, v1's cfs_quota), None where there is no limit."""
+    try:
+        if (root / "cpu.max").exists():
+            quota, period = (root / "cpu.max").read_text().split()[:2]
+        else:
+            quota, period = ((root / "cpu" / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))
+        return float(quota) / float(period) if float(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # no control groups here, or "max": no limit
+        return None
+
+
+def _set_threads(n: object, name: str, reason: str) -> None:
+    global _reason
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= MAX_THREADS:
+        raise ConfigError(f"{name} = {n!r}: the number of threads is an integer from 1 to {MAX_THREADS}")
+    _kernels.set_num_threads(int(n))
+    _reason = reason
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown processor"
