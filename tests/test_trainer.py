@@ -116,6 +116,25 @@ def test_evaluating_in_ragged_batches_is_evaluating_the_whole():
     assert _bits(trainer) == before
 
 
+def test_evaluating_is_not_training():
+    trainer = _trainer(p=0.5)
+    trainer.model.train()
+    first = trainer.evaluate(_rings())
+    assert trainer.evaluate(_rings()) == first
+    prediction = trainer.model.forward(_rings()[0], training=False)
+    assert first["loss"] == CrossEntropyLoss().forward(prediction, _rings()[1])
+
+
+def test_evaluating_within_an_epoch_does_not_disturb_it():
+    callback = LambdaCallback(on_batch_end=lambda trainer, batch, loss: trainer.evaluate(_rings(30, 1)))
+    plain, disturbed = (
+        _trainer(p=0.2, callbacks=callbacks).fit(_rings(50), epochs=2, batch_size=16, verbose=0)
+        for callbacks in ((), (callback,))
+    )
+    assert disturbed["accuracy"] == plain["accuracy"]
+    assert disturbed["loss"] == plain["loss"]
+
+
 def test_a_step_is_forward_backward_update():
     x, y = _rings(10)
     trainer, by_hand, loss = _trainer(optimizer=SGD(0.1)), _model(), CrossEntropyLoss()
