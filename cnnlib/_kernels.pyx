@@ -294,7 +294,7 @@ def set_isa(str name):
     if cnn_set_isa(name.encode()) != 0:
         known = name in isa_built()
         raise ConfigError(
-            f"instruction set {name!r} is {'not supported by this processor' if known else 'unknown'}: "
+            f"instruction set {name!r} is {'not supported by this processor' if known else 'not in this build'}: "
             f"use one of {', '.join(isa_supported())}"
         )
 

@@ -1,0 +1,129 @@
+"""The binding refuses what would break memory, without help from the checks above it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnnlib import _kernels
+
+CONV = (1, 1, 1, 1, 1, 1, 1)
+POOL = (2, 2, 2, 2, 0, 0, 0)
+
+
+def f(*shape: int) -> np.ndarray[Any, Any]:
+    return np.ones(shape, np.float32)
+
+
+def good() -> dict[str, list[Any]]:
+    """Arguments that every function takes."""
+    image, weight, pooled = f(2, 3, 6, 6), f(4, 3, 3, 3), f(2, 3, 3, 3)
+    return {
+        "conv2d_forward": [f(2, 4, 6, 6), image, weight, f(4), CONV],
+        "conv2d_grad_x": [f(2, 3, 6, 6), f(2, 4, 6, 6), weight, CONV],
+        "conv2d_grad_w": [f(4, 3, 3, 3), f(2, 4, 6, 6), image, CONV],
+        "conv2d_grad_b": [f(4), f(2, 4, 6, 6)],
+        "max_pool2d_forward": [pooled, image, POOL],
+        "max_pool2d_grad": [f(2, 3, 6, 6), pooled, image, POOL],
+        "avg_pool2d_forward": [pooled, image, POOL],
+        "avg_pool2d_grad": [f(2, 3, 6, 6), pooled, POOL],
+        "linear_forward": [f(2, 4), f(2, 3), f(4, 3), f(4)],
+        "linear_grad_x": [f(2, 3), f(2, 4), f(4, 3)],
+        "linear_grad_w": [f(4, 3), f(2, 4), f(2, 3)],
+        "linear_grad_b": [f(4), f(2, 4)],
+        "relu_forward": [f(5), f(5)],
+        "relu_grad": [f(5), f(5), f(5)],
+        "softmax_forward": [f(2, 3), f(2, 3)],
+        "softmax_grad": [f(2, 3), f(2, 3), f(2, 3)],
+        "cross_entropy": [f(2, 3), f(2, 3), None, f(2, 3)],
+        "sgd_step": [f(5), f(5), f(5), 0.1, 0.9, 0.0, False],
+        "adam_step": [f(5), f(5), f(5), f(5), 1, 0.1, 0.9, 0.999, 1e-8, 0.0, False],
+    }
+
+
+ARRAYS = [
+    (name, position)
+    for name, arguments in good().items()
+    for position, value in enumerate(arguments)
+    if isinstance(value, np.ndarray)
+]
+
+
+def refuses(name: str, arguments: list[Any]) -> bool:
+    function: Callable[..., Any] = getattr(_kernels, name)["float"]
+    with pytest.raises((ValueError, TypeError, BufferError)):
+        function(*arguments)
+    return True
+
+
+def test_every_array_function_of_the_binding_is_in_the_table() -> None:
+    functions = {name for name in dir(_kernels) if type(getattr(_kernels, name)).__name__ == "fused_cython_function"}
+    assert functions == set(good())
+
+
+@pytest.mark.parametrize("name", good())
+def test_good_arguments_pass(name: str) -> None:
+    getattr(_kernels, name)["float"](*good()[name])
+
+
+@pytest.mark.parametrize(("name", "position"), ARRAYS)
+def test_wrong_arrays_are_refused(name: str, position: int) -> None:
+    """Wrong dtype, integers, wrong rank, not contiguous, one size off, empty, not an array."""
+    right = good()[name][position]
+    axis = min(1, right.ndim - 1)  # channels or features; an image may be higher and wider than its output needs
+    off_by_one = np.repeat(right, [2] + [1] * (right.shape[axis] - 1), axis)
+    spaced = np.ones((*right.shape[:-1], 2 * right.shape[-1]), np.float32)[..., ::2]
+    for wrong in (
+        right.astype(np.float64),
+        right.astype(np.int32),
+        right.astype(">f4"),
+        right[None],
+        right[0],
+        spaced,
+        off_by_one,
+        right[:0],
+        "text",
+    ):
+        arguments = good()[name]
+        arguments[position] = wrong
+        assert refuses(name, arguments), wrong
+
+
+OUTPUTS = {"sgd_step": (0, 1), "adam_step": (0, 1, 2)}
+
+
+@pytest.mark.parametrize("name", good())
+def test_read_only_outputs_are_refused_and_inputs_are_not(name: str) -> None:
+    outputs = OUTPUTS.get(name, (0,))
+    arguments = good()[name]
+    for position, value in enumerate(arguments):
+        if isinstance(value, np.ndarray) and position not in outputs:
+            value.flags.writeable = False
+    getattr(_kernels, name)["float"](*arguments)
+    for position in outputs:
+        arguments = good()[name]
+        arguments[position].flags.writeable = False
+        assert refuses(name, arguments)
+
+
+@pytest.mark.parametrize("change", [(0, 0), (1, 0), (2, -1), (3, 2**62), (4, 0), (5, 2**40), (6, 0), (6, 2), (6, -1)])
+def test_impossible_convolutions_are_refused(change: tuple[int, int]) -> None:
+    options = list(CONV)
+    options[change[0]] = change[1]
+    for name in ("conv2d_forward", "conv2d_grad_x", "conv2d_grad_w"):
+        arguments = good()[name]
+        arguments[-1] = tuple(options)
+        assert refuses(name, arguments)
+
+
+@pytest.mark.parametrize("change", [(0, 0), (1, 7), (2, 0), (3, 2**62), (4, 2), (5, -1), (5, 2**40)])
+def test_impossible_pools_are_refused(change: tuple[int, int]) -> None:
+    options = list(POOL)
+    options[change[0]] = change[1]
+    for name in ("max_pool2d_forward", "max_pool2d_grad", "avg_pool2d_forward", "avg_pool2d_grad"):
+        arguments = good()[name]
+        arguments[-1] = tuple(options)
+        assert refuses(name, arguments)
