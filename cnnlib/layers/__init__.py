@@ -1,0 +1,28 @@
+"""The layers, one family a file; `base` has the contract that all of them keep."""
+
+from cnnlib.layers.activation import ReLU, Softmax
+from cnnlib.layers.base import Layer, Parameter
+from cnnlib.layers.conv import Conv2d
+from cnnlib.layers.dropout import Dropout
+from cnnlib.layers.linear import Linear
+from cnnlib.layers.merge import Add, Concat
+from cnnlib.layers.pooling import AvgPool2d, MaxPool2d
+from cnnlib.layers.registry import register, registered
+from cnnlib.layers.reshape import Flatten
+
+__all__ = [
+    "Add",
+    "AvgPool2d",
+    "Concat",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "Linear",
+    "MaxPool2d",
+    "Parameter",
+    "ReLU",
+    "Softmax",
+    "register",
+    "registered",
+]

@@ -1,0 +1,77 @@
+"""What layers check of their arguments before any work starts; every message names the layer and the fix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cnnlib.errors import ConfigError, DataError, DTypeError, GraphError, ShapeError
+from cnnlib.graph import Shape, shape_text
+
+if TYPE_CHECKING:
+    from cnnlib.layers.base import Layer
+
+__all__ = ["Array", "as_given", "check_arity", "check_arrays", "check_rank", "count", "float_dtype"]
+
+Array = NDArray[Any]
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_arity(layer: Layer, inputs: int) -> None:
+    """Raise GraphError if `layer` does not take so many inputs."""
+    if inputs != layer.arity and (layer.arity is not None or inputs < 2):
+        raise GraphError(f"{layer!r}: takes {layer.arity or 'two or more'} input(s), got {inputs}")
+
+
+def check_arrays(layer: Layer, xs: tuple[Array, ...]) -> None:
+    """Raise GraphError, DTypeError, ShapeError or DataError if `layer` cannot take the arrays `xs`, N × shape each."""
+    check_arity(layer, len(xs))
+    wanted = _FLOATS if layer.dtype is None else (layer.dtype,)
+    for x in xs:
+        if not isinstance(x, np.ndarray) or x.dtype not in wanted:
+            got = str(x.dtype) if isinstance(x, np.ndarray) else type(x).__name__
+            needed = " or ".join(str(dtype) for dtype in wanted)
+            raise DTypeError(f"{layer!r}: needs arrays of {needed}, got {got}: use x.astype(np.{wanted[0]})")
+        if x.ndim == 0 or x.shape[0] != xs[0].shape[0] or x.dtype != xs[0].dtype:
+            got = ", ".join(f"{x.dtype} {x.shape}" for x in xs)
+            raise ShapeError(f"{layer!r}: inputs need a batch dimension N, and the same N and dtype; got {got}")
+        if x.shape[0] == 0:
+            raise DataError(f"{layer!r}: the batch is empty (input of shape {x.shape})")
+    layer.output_shape(*(x.shape[1:] for x in xs))
+
+
+def check_rank(layer: Layer, shape: Shape, needed: tuple[int | str, ...], fix: str) -> None:
+    """Raise ShapeError unless `shape` is as `needed`: ints must be met, names such as "H" stand for any size."""
+    fits = len(shape) == len(needed) and all(
+        isinstance(want, str) or size == want for size, want in zip(shape, needed, strict=True)
+    )
+    if not fits:
+        raise ShapeError(
+            f"{layer!r}: got an input of N × {shape_text(shape)}, needs N × {' × '.join(map(str, needed))}: {fix}"
+        )
+
+
+def count(value: Any, name: str) -> int:
+    """Return `value` if it is an int of at least 1, else raise ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ConfigError(f"{name} = {value!r}: expected an int of at least 1")
+    return int(value)
+
+
+def as_given(value: Any) -> Any:
+    """Return a setting as it is kept: as given, but a pair that comes from a file as a list becomes a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return `dtype` if it is float32 or float64, else raise DTypeError."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise DTypeError(f"dtype = {dtype!r}: expected float32 or float64") from None
+    if kind not in _FLOATS:
+        raise DTypeError(f"dtype = {kind}: expected float32 or float64")
+    return kind

@@ -1,0 +1,82 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnnlib.errors import ConfigError
+from cnnlib.graph import Shape
+from cnnlib.init import RNG, as_generator
+from cnnlib.layers.base import Array, Layer, Needs, Outs
+from cnnlib.layers.registry import register
+
+__all__ = ["Dropout"]
+
+# Elements that are masked at once: the mask's random numbers take a fixed, small room, whatever the layer's size.
+_BLOCK = 1 << 14
+
+
+@register
+class Dropout(Layer):
+    """Dropout: while training, a proportion p of the neurons is put to zero at random (lecture: L30).
+
+    Forward, with a fresh mask m whose elements are 0 with probability p and 1/(1-p) otherwise, so that the mean of
+    the neurons stays; at test time y = x, without a copy::
+
+        y = m ⊙ x
+
+    Backward::
+
+        ∂J/∂x = m ⊙ ∂J/∂y
+
+    Input and output: N × any shape. Saved for backward: the seed from which m was drawn and is drawn again.
+
+    p: 0 ≤ p < 1. rng: a generator or a seed, for the masks; `reseed` restarts it.
+
+    >>> drop = Dropout(0.5, rng=0)
+    >>> x = np.ones((2, 4), np.float32)
+    >>> y = drop.forward(x, training=True)
+    >>> sorted(set(y.ravel().tolist())), np.array_equal(drop.backward(x), y), drop.forward(x) is x
+    ([0.0, 2.0], True, True)
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: RNG = None, name: str | None = None) -> None:
+        super().__init__(name=name)
+        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p < 1:
+            raise ConfigError(f"p = {p!r}: expected a proportion, 0 <= p < 1")
+        self.p = float(p)
+        self._rng = as_generator(rng)
+
+    def output_shape(self, x: Shape) -> Shape:
+        return x
+
+    def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
+        if not training:
+            return x, None
+        seed = int(self._rng.integers(2**63))
+        return self._masked(x, seed, out), seed
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
+        return (self._masked(dy, saved, outs[0]) if needs[0] else None,)
+
+    def shares_input(self, training: bool) -> bool:
+        return not training
+
+    def reseed(self, rng: np.random.Generator | int) -> None:
+        self._rng = as_generator(rng)
+
+    def describe(self) -> str:
+        return f"Dropout (p={self.p:g})"
+
+    def _masked(self, x: Array, seed: int, out: Array | None) -> Array:
+        y = np.empty(x.shape, x.dtype) if out is None else out
+        rng = np.random.Generator(np.random.SFC64(seed))
+        source, target = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
+        for start in range(0, source.size, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            mask = rng.random(target[part].size, dtype=np.float32) >= self.p
+            np.multiply(source[part], mask, out=target[part])
+            target[part] *= 1 / (1 - self.p)
+        return y

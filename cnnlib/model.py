@@ -1,0 +1,354 @@
+"""Models: a graph of layers that runs forward and backward on arrays.
+
+`Model(inputs, outputs)` takes any directed acyclic graph of nodes, `Sequential(*layers)` a chain of layers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cnnlib import functional
+from cnnlib.errors import ConfigError, DataError, DTypeError, GraphError, ShapeError, TrainingError
+from cnnlib.graph import Graph, Input, Node, Shape, shape_text
+from cnnlib.init import RNG, as_generator
+from cnnlib.layers.base import Layer, Parameter
+from cnnlib.plan import Plan, PlanCache
+
+__all__ = ["Model", "Sequential"]
+
+Array = NDArray[Any]
+
+
+class Model:
+    """What `outputs` are of `inputs`: a directed acyclic graph of layers.
+
+    inputs, outputs: a node or a sequence of nodes, from ``Input(shape)`` and ``layer(node)``. A model of several inputs
+    takes, and one of several outputs returns, a tuple of arrays in the same order.
+
+    Arrays are converted to the model's dtype by `cnnlib.functional.as_input`: uint8 is taken for pixels and scaled to
+    0…1, other numbers keep their value. What a model returns is the caller's own.
+
+    Several threads may predict with one model at the same time; training is for one thread.
+
+    >>> from cnnlib.layers import Add, Linear, ReLU
+    >>> x = Input(4)
+    >>> hidden = ReLU()(Linear(4, 4, rng=0)(x))
+    >>> model = Model(x, Linear(4, 2, rng=1, name="top")(hidden + x))
+    >>> model.forward(np.ones((3, 4))).shape
+    (3, 2)
+    >>> list(model.parameters())
+    ['linear.weight', 'linear.bias', 'top.weight', 'top.bias']
+    """
+
+    def __init__(self, inputs: Node | Sequence[Node], outputs: Node | Sequence[Node]) -> None:
+        self._start()
+        self._set_graph(Graph(_sequence(inputs), _sequence(outputs)))
+
+    def _start(self) -> None:
+        self._graph: Graph | None = None
+        self._plans = PlanCache()
+        self._trained: Plan | None = None
+        self._training = False
+
+    def _set_graph(self, graph: Graph) -> None:
+        self._graph, self._plans, self._trained = graph, PlanCache(), None
+
+    @property
+    def graph(self) -> Graph:
+        """The nodes in the order in which they are computed, with their names and shapes."""
+        if self._graph is None:
+            raise GraphError(
+                "the input's shape is not known yet: give Sequential(..., input_shape=...), call build(shape) "
+                "or run forward once"
+            )
+        return self._graph
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """The layers by name, in the order in which they are computed."""
+        return self.graph.layers
+
+    # Running
+
+    def forward(self, x: Any, training: bool | None = None, *, copy: bool = True) -> Any:
+        """Return the outputs for a batch: arrays N × output shape.
+
+        x: an array N × input shape; for several inputs a sequence of arrays. training: keep what `backward` needs and
+        let layers such as Dropout do what they do in training; None: as set by ``train()`` and ``eval()``, at first no.
+        copy=False returns the buffer that the next forward overwrites, for callers who are done with it by then.
+
+        Raises ShapeError, DTypeError or DataError (an empty batch), naming the input, what it needs and a fix.
+        """
+        xs = self._arrays(x)
+        dtype = self._dtype(xs)
+        converted = [functional.as_input(array, dtype) for array in xs]
+        key = (len(xs[0]), dtype, self._training if training is None else bool(training))
+        if key[2]:
+            if self._trained is not None:
+                self._plans.give_back(self._trained)
+            self._trained = None
+            plan = self._plans.take(self.graph, key)
+            outputs = plan.forward(converted)
+            self._trained = plan
+            return self._packed([y.copy() if copy else y for y in outputs])
+        with self._plans.borrowed(self.graph, key) as plan:
+            # Copied whatever `copy` says: another thread may have the buffer next.
+            return self._packed([y.copy() for y in plan.forward(converted)])
+
+    def backward(self, dy: Any, *, input_grad: bool = True) -> Any:
+        """Return the gradients of the last training forward's inputs from those of its outputs; add the parameters'.
+
+        dy: an array as the output was (a sequence of them for several outputs). input_grad=False: the inputs'
+        gradients are not computed, and None is returned. Parameter gradients add up until ``zero_grad()``.
+
+        Raises TrainingError without a ``forward(x, training=True)`` before, ShapeError if a gradient does not fit.
+        """
+        plan = self._trained
+        if plan is None:
+            raise TrainingError("backward before forward: call forward(x, training=True) first")
+        batch, dtype, _ = plan.key
+        outputs = self.graph.outputs
+        given = [dy] if len(outputs) == 1 else list(dy)
+        if len(given) != len(outputs):
+            raise ShapeError(f"backward: the model has {len(outputs)} outputs, got {len(given)} gradients")
+        gradients = []
+        for node, gradient in zip(outputs, given, strict=True):
+            array = np.asarray(gradient)
+            shape = (batch, *self.graph.nodes[node].shape)
+            if array.shape != shape or array.dtype.kind != "f":
+                raise ShapeError(
+                    f"backward: the gradient of output {self.graph.names[node]!r} must be floats of shape {shape}, "
+                    f"as forward returned it; got {array.dtype} {array.shape}"
+                )
+            gradients.append(np.ascontiguousarray(array, dtype))
+        dxs = plan.backward(gradients, input_grad)
+        return self._packed([dx.copy() for dx in dxs if dx is not None]) if input_grad else None
+
+    def predict(self, x: Any, batch_size: int = 256) -> Any:
+        """Return the outputs for any number of samples, `batch_size` at a time, for inference whatever the mode.
+
+        >>> from cnnlib.layers import Flatten
+        >>> Sequential(Flatten()).predict(np.full((1000, 1, 2, 2), 255, np.uint8))[999].tolist()
+        [1.0, 1.0, 1.0, 1.0]
+        """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size = {batch_size}: expected at least 1")
+        xs = self._arrays(x)
+        n = len(xs[0])
+        dtype = self._dtype(xs)
+        results = [np.empty((n, *self.graph.nodes[node].shape), dtype) for node in self.graph.outputs]
+        for start in range(0, n, batch_size):
+            part = slice(start, start + batch_size)
+            batch = [functional.as_input(array[part], dtype) for array in xs]
+            with self._plans.borrowed(self.graph, (len(batch[0]), dtype, False)) as plan:
+                for result, y in zip(results, plan.forward(batch), strict=True):
+                    result[part] = y
+        return self._packed(results)
+
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
+        """The same as `forward`."""
+        return self.forward(x, training)
+
+    def train(self) -> Model:
+        """Make ``forward`` train where it is not told otherwise; returns the model."""
+        self._training = True
+        return self
+
+    def eval(self) -> Model:
+        """Make ``forward`` infer where it is not told otherwise, as it does at first; returns the model."""
+        self._training = False
+        return self
+
+    # Parameters
+
+    def parameters(self) -> dict[str, Parameter]:
+        """Return name → Parameter; names are dotted: ``0.weight``, ``conv2d_1.bias``."""
+        return {
+            f"{name}.{key}": parameter
+            for name, layer in self.layers.items()
+            for key, parameter in layer.parameters().items()
+        }
+
+    def zero_grad(self) -> None:
+        """Forget the parameters' gradients; to be called before each training step's backward."""
+        for parameter in self.parameters().values():
+            parameter.zero_grad()
+
+    def initialize(self, rng: RNG) -> None:
+        """Draw all parameters anew, layer by layer, each by its own ``init``, from one generator or seed."""
+        generator = as_generator(rng)
+        for layer in self.layers.values():
+            layer.initialize(generator)
+
+    def reseed(self, rng: RNG) -> None:
+        """Restart the random numbers that layers such as Dropout draw, from one generator or seed."""
+        generator = as_generator(rng)
+        for layer in self.layers.values():
+            layer.reseed(int(generator.integers(2**63)))
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters and of the buffers that belong to them, by dotted name."""
+        return {name: array.copy() for name, array in self._state().items()}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
+        """Copy the arrays of `state` into the model; floats of another width are converted.
+
+        Raises DataError, listing all differences and changing nothing, if shapes or dtypes do not fit or, with
+        `strict`, if names are missing or left over.
+        """
+        own = self._state()
+        arrays = {name: np.asarray(value) for name, value in state.items() if name in own}
+        problems = []
+        if strict:
+            problems += [f"missing: {name} {own[name].shape}" for name in own if name not in state]
+            problems += [f"not in the model: {name} {np.shape(state[name])}" for name in state if name not in own]
+        for name, array in arrays.items():
+            if array.shape != own[name].shape:
+                problems.append(f"{name}: shape {array.shape}, the model's is {own[name].shape}")
+            elif array.dtype.kind != "f":
+                problems.append(f"{name}: dtype {array.dtype}, the model's is {own[name].dtype}")
+        if problems:
+            raise DataError("the state does not fit the model:\n  " + "\n  ".join(problems))
+        for name, array in arrays.items():
+            own[name][...] = array
+
+    def _state(self) -> dict[str, Array]:
+        state = {name: parameter.data for name, parameter in self.parameters().items()}
+        for name, layer in self.layers.items():
+            state.update({f"{name}.{key}": buffer for key, buffer in layer.buffers().items()})
+        return state
+
+    # Telling and keeping
+
+    def summary(self) -> str:
+        """Return a table of the layers: output and weight sizes, parameters, multiply-adds, receptive field."""
+        from cnnlib.summary import summary
+
+        return summary(self.graph)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, its structure and its weights, to a safetensors file; `cnnlib.load` reads it."""
+        from cnnlib.serialize import save
+
+        save(self, path)
+
+    def __repr__(self) -> str:
+        graph = self.graph
+        ends = [", ".join(shape_text(graph.nodes[n].shape) for n in end) for end in (graph.inputs, graph.outputs)]
+        return f"{type(self).__name__}({ends[0]} → {ends[1]}, {len(graph.layers)} layers)"
+
+    # Checking what comes in
+
+    def _dtype(self, xs: list[Array]) -> np.dtype[Any]:
+        """Return the dtype to compute in: that of the parameters; without any float64 for float64, else float32."""
+        if self.graph.dtype is not None:
+            return self.graph.dtype
+        return np.dtype(np.float64 if any(x.dtype == np.float64 for x in xs) else np.float32)
+
+    def _arrays(self, x: Any) -> list[Array]:
+        inputs = self.graph.inputs
+        given = [x] if len(inputs) == 1 else x
+        if not isinstance(given, (list, tuple)) or len(given) != len(inputs):
+            raise ShapeError(f"the model has {len(inputs)} inputs: give a list of {len(inputs)} arrays in their order")
+        xs = [np.asarray(array) for array in given]
+        for node, array in zip(inputs, xs, strict=True):
+            name, shape = self.graph.names[node], self.graph.nodes[node].shape
+            if array.dtype.kind not in "biuf":
+                raise DTypeError(f"input {name!r} has dtype {array.dtype}: expected pixels (uint8) or other numbers")
+            if array.ndim == 0 or array.shape[1:] != shape:
+                needed = f"N × {shape_text(shape)}" if shape else "N"
+                raise ShapeError(f"input {name!r} needs {needed}, got shape {array.shape}{_hint(array.shape, shape)}")
+            if len(array) != len(xs[0]):
+                raise ShapeError(f"inputs differ in the number of samples: {[len(other) for other in xs]}")
+            if len(array) == 0:
+                raise DataError(f"input {name!r} of shape {array.shape}: the batch is empty")
+        return xs
+
+    @staticmethod
+    def _packed(arrays: list[Array]) -> Any:
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+
+class Sequential(Model):
+    """A chain of layers. Names are the positions, as PyTorch's: ``0.weight``, ``3.bias``; a named layer keeps its name.
+
+    input_shape: without N. If it is not given, the first forward's array decides, or ``build(shape)``.
+
+    >>> from cnnlib.layers import Linear, ReLU
+    >>> model = Sequential(Linear(4, 3, rng=0), ReLU(), Linear(3, 2, rng=1), input_shape=4)
+    >>> y = model.forward(np.ones((5, 4), np.float32), training=True)
+    >>> y.shape, model.backward(np.ones_like(y)).shape
+    ((5, 2), (5, 4))
+    >>> list(model.parameters())
+    ['0.weight', '0.bias', '2.weight', '2.bias']
+    """
+
+    def __init__(self, *layers: Layer, input_shape: int | Sequence[int] | None = None) -> None:
+        self._start()
+        if not layers:
+            raise GraphError("Sequential needs at least one layer")
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise GraphError(f"Sequential: layer {i} is {type(layer).__name__}, expected a layer such as ReLU()")
+        self._chain = layers
+        if input_shape is not None:
+            self.build(input_shape)
+
+    def build(self, input_shape: int | Sequence[int]) -> Sequential:
+        """Fix the input's shape, without N, and check that the layers fit; returns the model.
+
+        Raises ShapeError naming the layer, its position, what it got and what it needs.
+        """
+        first = node = Input(input_shape, "input")
+        names = {}
+        for i, layer in enumerate(self._chain):
+            try:
+                node = layer(node)
+            except (ShapeError, GraphError) as error:
+                raise type(error)(f"layer {i}: {error}") from None
+            names[node] = layer.name or str(i)
+        self._set_graph(Graph([first], [node], names))
+        return self
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """The layers by name, in their order."""
+        if self._graph is not None:
+            return self._graph.layers
+        first = {layer: i for i, layer in reversed(list(enumerate(self._chain)))}
+        return {layer.name or str(i): layer for i, layer in enumerate(self._chain) if first[layer] == i}
+
+    def __repr__(self) -> str:
+        lines = [f"  ({name}): {layer!r}" for name, layer in self.layers.items()]
+        return "\n".join(["Sequential(", *lines, ")"])
+
+    def _arrays(self, x: Any) -> list[Array]:
+        if self._graph is None:
+            shape = np.shape(x)
+            if len(shape) < 1 or 0 in shape:
+                raise DataError(f"input of shape {shape}: the batch is empty, or has no batch dimension")
+            self.build(shape[1:])
+        return super()._arrays(x)
+
+
+def _sequence(nodes: Node | Sequence[Node]) -> list[Node]:
+    return [nodes] if isinstance(nodes, Node) else list(nodes)
+
+
+def _hint(got: Shape, needed: Shape) -> str:
+    """Return what probably went wrong with an input's shape."""
+    if got == needed:
+        return ": add the batch dimension with x[None]"
+    if len(needed) == 3:
+        if needed[0] == 1 and got[1:] == needed[1:]:
+            return ": add the channel dimension with x[:, None]"
+        if got[1:] == (*needed[1:], needed[0]):
+            return ": put the channels first with x.transpose(0, 3, 1, 2)"
+    if np.prod(got[1:], dtype=np.int64) == np.prod(needed, dtype=np.int64) and len(got) > 0:
+        return f": the number of elements fits, try x.reshape(-1, {', '.join(map(str, needed))})"
+    return ""

@@ -1,0 +1,220 @@
+"""Files: models in safetensors, the weights as its tensors, the architecture as JSON in its metadata.
+
+A file is data, never code: layers are rebuilt by their registered names from plain settings, and nothing that a
+file says is believed before it is checked against the file's own size. Writes are atomic: who reads sees the old file
+or the whole new one. Any program that reads safetensors can read the weights.
+
+The metadata: ``format`` "cnnlib", ``format_version`` "1", ``cnnlib_version``, and ``architecture``::
+
+    {"type": "Sequential" or "Model",
+     "nodes": [{"name": "input", "shape": [1, 28, 28]},
+               {"name": "0", "layer": "Conv2d", "config": {…}, "inputs": [0]},
+               {"name": "twin", "same_layer_as": 1, "inputs": [0]}, …],
+     "outputs": [10]}
+
+where numbers are positions in the list of nodes, each of which reads only nodes before it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnlib._version import __version__
+from cnnlib.errors import CNNError, DataError, FileFormatError
+from cnnlib.graph import Graph, Input, Node
+from cnnlib.init import undrawn
+from cnnlib.layers import Layer, registered
+
+if TYPE_CHECKING:
+    from cnnlib.model import Model
+
+__all__ = ["load", "load_state", "save", "save_state", "write_atomically"]
+
+Array = NDArray[Any]
+PathLike = str | os.PathLike[str]
+
+FORMAT, FORMAT_VERSION = "cnnlib", "1"
+
+_MAX_NODES = 100_000  # far above any model, far below what would hurt
+_DTYPES = ("F32", "F64")
+
+
+def save(model: Model, path: PathLike) -> None:
+    """Write a model's architecture, parameters and buffers to the safetensors file `path`."""
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "cnnlib_version": __version__,
+        "architecture": json.dumps(_architecture(model), ensure_ascii=False),
+    }
+    save_state(model.state_dict(), path, metadata)
+
+
+def load(path: PathLike) -> Model:
+    """Return the model that `save` wrote to `path`: the same structure, dtype and bits.
+
+    A layer class of your own must be registered (`cnnlib.layers.register`) before. Raises FileFormatError, naming the
+    file and what is wrong with it, for a file that is damaged or not a cnnlib model; FileNotFoundError without one.
+    """
+    state, metadata = load_state(path)
+    if metadata.get("format") != FORMAT or "architecture" not in metadata:
+        raise FileFormatError(
+            f"{path}: a safetensors file without cnnlib's architecture; to take its weights into a model that you "
+            f"have, use model.load_state_dict(cnnlib.serialize.load_state(path)[0])"
+        )
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise FileFormatError(
+            f"{path}: format version {metadata.get('format_version')}, this cnnlib {__version__} reads version "
+            f"{FORMAT_VERSION}; the file was written by cnnlib {metadata.get('cnnlib_version')}"
+        )
+    try:
+        model = _rebuilt(json.loads(metadata["architecture"]), state)
+        model.load_state_dict(state)
+    except (CNNError, ValueError, TypeError, KeyError, IndexError, RecursionError, MemoryError, OverflowError) as error:
+        what = f"key {error} is missing" if isinstance(error, KeyError) else error
+        raise FileFormatError(f"{path}: the architecture in the file cannot be used: {what}") from error
+    return model
+
+
+def save_state(state: Mapping[str, Array], path: PathLike, metadata: Mapping[str, str] | None = None) -> None:
+    """Write named arrays, such as a ``state_dict()``, to the safetensors file `path`."""
+    from safetensors.numpy import save as to_bytes
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    write_atomically(path, to_bytes(contiguous, dict(metadata) if metadata else None))
+
+
+def load_state(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return the named float32 and float64 arrays of the safetensors file `path`, and its metadata.
+
+    Raises FileFormatError if the file is truncated, lies about its sizes or is something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            names = list(file.keys())
+            for name in names:
+                dtype = file.get_slice(name).get_dtype()
+                if dtype not in _DTYPES:
+                    raise FileFormatError(f"{path}: {name} has dtype {dtype}, expected {' or '.join(_DTYPES)}")
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise FileFormatError(f"{path}: damaged or not a safetensors file: {error}") from None
+
+
+def write_atomically(path: PathLike, data: bytes) -> None:
+    """Write `data` to `path` so that a crash leaves the old file or the whole new one, never a part."""
+    import tempfile
+
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only the owner may read; a model has the mode of any other new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if os.name == "posix":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _architecture(model: Model) -> dict[str, Any]:
+    graph = model.graph
+    known = registered()
+    first: dict[Layer, int] = {}
+    nodes: list[dict[str, Any]] = []
+    for i, (name, node, sources) in enumerate(zip(graph.names, graph.nodes, graph.sources, strict=True)):
+        layer = node.layer
+        entry: dict[str, Any] = {"name": name}
+        if layer is None:
+            entry["shape"] = node.shape
+        elif layer in first:
+            entry |= {"same_layer_as": first[layer], "inputs": sources}
+        else:
+            if known.get(type(layer).__name__) is not type(layer):
+                raise DataError(f"layer {name!r}: {type(layer).__name__} is not registered: decorate it with @register")
+            first[layer] = i
+            entry |= {"layer": type(layer).__name__, "config": layer.config(), "inputs": sources}
+        nodes.append(entry)
+    return {"type": type(model).__name__, "nodes": nodes, "outputs": graph.outputs}
+
+
+def _rebuilt(architecture: Mapping[str, Any], state: Mapping[str, Array]) -> Model:
+    from cnnlib.model import Model, Sequential
+
+    entries = architecture["nodes"]
+    if len(entries) > _MAX_NODES:
+        raise ValueError(f"{len(entries)} nodes, at most {_MAX_NODES} are read")
+    known = registered()
+    nodes: list[Node] = []
+    names: dict[Node, str] = {}
+    for entry in entries:
+        name = entry["name"]
+        if not isinstance(name, str):
+            raise ValueError(f"a node's name is {name!r}")
+        if "shape" in entry:
+            node = Input(entry["shape"], name)
+        else:
+            sources = [nodes[_position(i, len(nodes))] for i in entry["inputs"]]
+            if "same_layer_as" in entry:
+                layer = nodes[_position(entry["same_layer_as"], len(nodes))].layer
+                if layer is None:
+                    raise ValueError(f"node {name!r} shares the layer of an input")
+            elif entry["layer"] not in known:
+                raise ValueError(f"unknown layer {entry['layer']!r}: register its class before loading")
+            else:
+                layer = _layer(known[entry["layer"]], entry["config"], name, state)
+            if not sources:
+                raise ValueError(f"node {name!r} reads nothing")
+            node = layer(*sources)
+        nodes.append(node)
+        names[node] = name
+    inputs = [node for node in nodes if node.layer is None]
+    outputs = [nodes[_position(i, len(nodes))] for i in architecture["outputs"]]
+    if architecture["type"] == "Sequential":
+        layers = [node.layer for node in nodes if node.layer is not None]
+        return Sequential(*layers, input_shape=inputs[0].shape)
+    model = Model(inputs, outputs)
+    model._set_graph(Graph(inputs, outputs, names))
+    return model
+
+
+def _layer(cls: type[Layer], config: Mapping[str, Any], name: str, state: Mapping[str, Array]) -> Layer:
+    """Return a layer with its parameters at zero, after checking that the file has those parameters."""
+    with undrawn():
+        layer = cls(**config)
+    for key, parameter in layer.parameters().items():
+        found = state.get(f"{name}.{key}")
+        if found is None or found.shape != parameter.data.shape or found.dtype != parameter.data.dtype:
+            got = "nothing" if found is None else f"{found.dtype} {found.shape}"
+            raise ValueError(
+                f"{name}.{key} should be {parameter.data.dtype} {parameter.data.shape}, the file holds {got}"
+            )
+    return layer
+
+
+def _position(value: Any, end: int) -> int:
+    if type(value) is not int or not 0 <= value < end:
+        raise ValueError(f"node {value!r} is referred to before it is there")
+    return value

@@ -1,0 +1,137 @@
+"""The summary of a model: the table that the lecture draws for LeNet-5, with what each layer costs and sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnlib.errors import ShapeError
+from cnnlib.graph import Graph, shape_text
+from cnnlib.layers.base import Layer
+from cnnlib.shapes import ReceptiveField
+
+__all__ = ["summary"]
+
+Fields = tuple[ReceptiveField, ReceptiveField] | str  # in height and width; a text where there is no such window
+
+_WHOLE = "whole input"
+_NONE = "–"
+
+
+def summary(graph: Graph) -> str:
+    """Return the table of a graph: one row a node, then totals; all figures for one sample.
+
+    Multiply-adds count the weights' products (taps on padding too), not biases nor element-wise steps. The receptive
+    field is how many input pixels, padding included, one output depends on. A graph that is no chain gets two more
+    columns: the node's name and the nodes it reads.
+
+    >>> from cnnlib.layers import Conv2d, ReLU
+    >>> from cnnlib.model import Sequential
+    >>> print(Sequential(Conv2d(3, 10, 5, padding=2), ReLU(), input_shape=(3, 32, 32)).summary())
+    Layer                           Output size   Weight size     Parameters  Multiply-adds  Receptive field
+    --------------------------------------------------------------------------------------------------------
+    Input                           3 × 32 × 32                                                        1 × 1
+    Conv (C_out=10, K=5, P=2, S=1)  10 × 32 × 32  10 × 3 × 5 × 5         760        768,000            5 × 5
+    ReLU                            10 × 32 × 32                                                       5 × 5
+    --------------------------------------------------------------------------------------------------------
+    760 parameters (3.0 KB as float32), 768,000 multiply-adds a sample
+    """
+    chain = all(sources == ((node - 1,) if node else ()) for node, sources in enumerate(graph.sources))
+    header = ["Layer", "Output size", "Weight size", "Parameters", "Multiply-adds", "Receptive field"]
+    rows = []
+    notes = []
+    fields: list[Fields] = []
+    total_parameters = total_multiply_adds = size = 0
+    for name, node, sources in zip(graph.names, graph.nodes, graph.sources, strict=True):
+        inputs = [graph.nodes[source].shape for source in sources]
+        layer = node.layer
+        if layer is None:
+            fields.append((ReceptiveField(), ReceptiveField()) if len(node.shape) == 3 else _NONE)
+            row = ["Input", shape_text(node.shape), "", "", "", _field_text(fields[-1])]
+        else:
+            fields.append(_field(layer, [fields[source] for source in sources]))
+            # A layer that stands at several nodes shows its parameters once, its work each time.
+            own = [p.data for p in layer.parameters().values()] if name in graph.layers else []
+            parameters, multiply_adds = sum(data.size for data in own), layer.multiply_adds(*inputs)
+            size += sum(data.nbytes for data in own)
+            total_parameters += parameters
+            total_multiply_adds += multiply_adds
+            row = [
+                layer.describe(),
+                shape_text(node.shape),
+                shape_text(layer.weight_shape()) if layer.weight_shape() else "",
+                f"{parameters:,}" if parameters else "",
+                f"{multiply_adds:,}" if multiply_adds else "",
+                _field_text(fields[-1]),
+            ]
+            notes += _rim(name, layer, inputs)
+        rows.append(row if chain else [name, *row, ", ".join(graph.names[source] for source in sources)])
+    table = _table(header if chain else ["Name", *header, "Reads"], rows)
+    dtype = f" as {graph.dtype}" if graph.dtype is not None else ""
+    total = (
+        f"{total_parameters:,} parameters ({_bytes_text(size)}{dtype}), {total_multiply_adds:,} multiply-adds a sample"
+    )
+    return "\n".join([*table, total, *notes])
+
+
+def _field(layer: Layer, inputs: Sequence[Fields]) -> Fields:
+    """Return what the layer's outputs see of the model's input, given what its inputs see."""
+    if layer.sees_all or _WHOLE in inputs:
+        return _WHOLE
+    height, width = [], []
+    for field in inputs:
+        if isinstance(field, str):
+            return field
+        height.append(field[0])
+        width.append(field[1])
+    windows = layer.windows()
+    if windows is not None:
+        return height[0].then(ReceptiveField.of(*windows[0])), width[0].then(ReceptiveField.of(*windows[1]))
+    try:
+        return _union(height), _union(width)
+    except ShapeError:
+        return _NONE
+
+
+def _union(fields: Sequence[ReceptiveField]) -> ReceptiveField:
+    first, *others = fields
+    for other in others:
+        first = first.union(other)
+    return first
+
+
+def _rim(name: str, layer: Layer, inputs: Sequence[Sequence[int]]) -> list[str]:
+    """Return a note if the layer's windows leave rows or columns at the rim of its input unread."""
+    rests = []
+    for window, size, what in zip(layer.windows() or (), inputs[0][-2:], ("row(s)", "column(s)"), strict=False):
+        kernel, stride, padding, dilation = window
+        rest = (size + 2 * padding - (kernel - 1) * dilation - 1) % stride
+        # Padding at the far side goes unread first, and loses nothing.
+        if rest > padding:
+            rests.append(f"the last {rest - padding} {what}")
+    return [f"note: {name}, {layer.describe()}, does not read {' and '.join(rests)} of its input"] if rests else []
+
+
+def _field_text(field: Fields) -> str:
+    return field if isinstance(field, str) else f"{field[0].size} × {field[1].size}"
+
+
+def _bytes_text(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, texts to the left and figures to the right."""
+    figures = ("Parameters", "Multiply-adds", "Receptive field")
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [
+            text.rjust(width) if title in figures else text.ljust(width)
+            for text, width, title in zip(row, widths, header, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return [lines[0], rule, *lines[1:], rule]
