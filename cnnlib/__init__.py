@@ -1,11 +1,84 @@
-"""cnnlib: convolutional nets on the CPU."""
+"""cnnlib: convolutional nets on the CPU.
+
+A model is a graph of layers, declared once; it trains and predicts in C kernels, on plain NumPy arrays.
+
+>>> import cnnlib
+>>> model = cnnlib.models.lenet5(rng=0)
+>>> (x_train, y_train), (x_test, y_test) = cnnlib.datasets.mnist_sample()
+>>> model.predict(x_test[:2]).shape
+(2, 10)
+"""
 
 import os as _os
 
-from cnnlib import config as _config
+from cnnlib import callbacks, config, datasets, errors, functional, losses, metrics, models, optim, schedules
 from cnnlib._version import __version__
+from cnnlib.callbacks import Callback, EarlyStopping
 from cnnlib.config import get_num_threads, set_num_threads, show_config
+from cnnlib.graph import Input, Node
+from cnnlib.layers import (
+    Add,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool2d,
+    Parameter,
+    ReLU,
+    Softmax,
+)
+from cnnlib.losses import CrossEntropyLoss, MSELoss
+from cnnlib.model import Model, Sequential
+from cnnlib.optim import SGD, Adam, AdamW
+from cnnlib.schedules import CosineLR, StepLR
+from cnnlib.serialize import load
+from cnnlib.trainer import Trainer
 
-_config.configure(_os.environ)
+config.configure(_os.environ)
 
-__all__ = ["__version__", "get_num_threads", "set_num_threads", "show_config"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Add",
+    "AvgPool2d",
+    "Callback",
+    "Concat",
+    "Conv2d",
+    "CosineLR",
+    "CrossEntropyLoss",
+    "Dropout",
+    "EarlyStopping",
+    "Flatten",
+    "Input",
+    "Layer",
+    "Linear",
+    "MSELoss",
+    "MaxPool2d",
+    "Model",
+    "Node",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "Softmax",
+    "StepLR",
+    "Trainer",
+    "__version__",
+    "callbacks",
+    "config",
+    "datasets",
+    "errors",
+    "functional",
+    "get_num_threads",
+    "load",
+    "losses",
+    "metrics",
+    "models",
+    "optim",
+    "schedules",
+    "set_num_threads",
+    "show_config",
+]

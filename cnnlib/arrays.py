@@ -23,7 +23,7 @@ _LAYOUTS = {4: "4 dimensions, (N, C, H, W)", 2: "2 dimensions, (N, features)", 1
 
 
 def as_array(x: Any, name: str, ndim: int | None = None, like: Array | None = None) -> Array:
-    """Return `x` C-contiguous after checking its dtype, its rank and that it has elements."""
+    """Return `x`, C-contiguous and aligned (a copy if need be), if its dtype, its rank and its size will do."""
     array = np.asarray(x)
     if array.dtype not in ELEMENTS:
         raise DTypeError(
@@ -36,7 +36,7 @@ def as_array(x: Any, name: str, ndim: int | None = None, like: Array | None = No
         raise ShapeError(f"{name} has shape {array.shape}: expected {_LAYOUTS[ndim]}")
     if array.size == 0:
         raise ShapeError(f"{name} has shape {array.shape}: an empty batch or dimension cannot be computed with")
-    return np.ascontiguousarray(array) if array.ndim else array
+    return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
 
 
 def expect_shape(array: Array, name: str, shape: tuple[int, ...], why: str) -> None:
@@ -61,8 +61,8 @@ def _writable(out: Array, name: str, shape: tuple[int, ...], inputs: Sequence[Ar
         expected = inputs[0].dtype if inputs else "float32 or float64"
         raise DTypeError(f"{name} has dtype {out.dtype}: expected {expected}")
     expect_shape(out, name, shape, "the result's shape")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ShapeError(f"{name} of shape {out.shape} is not a writable C-contiguous array: pass np.empty{shape}")
+    if not out.flags.carray:
+        raise ShapeError(f"{name} of shape {out.shape} is not C-contiguous, aligned and writable: pass np.empty{shape}")
     if any(np.may_share_memory(out, array) for array in inputs):
         raise ShapeError(f"{name} of shape {out.shape} overlaps an input: pass an array of its own")
     return out

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -83,7 +82,7 @@ def configure(environment: Mapping[str, str]) -> None:
         _set_threads(threads_here, "default threads", reason)
 
 
-def default_threads(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, str]:
+def default_threads(root: str | os.PathLike[str] = "/sys/fs/cgroup") -> tuple[int, str]:
     """Return the least of cores, affinity mask and cgroup quota, with the reason in words."""
     limits = [(os.cpu_count() or 1, "cores of this machine")]
     if hasattr(os, "sched_getaffinity"):
@@ -94,16 +93,21 @@ def default_threads(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, str]:
     return min(threads, MAX_THREADS), reason
 
 
-def _cgroup_quota(root: Path) -> float | None:
+def _cgroup_quota(root: str | os.PathLike[str]) -> float | None:
     """CPUs that the control group grants (v2's cpu.max, v1's cfs_quota), None where there is no limit."""
     try:
-        if (root / "cpu.max").exists():
-            quota, period = (root / "cpu.max").read_text().split()[:2]
+        if os.path.exists(os.path.join(root, "cpu.max")):
+            quota, period = _read(root, "cpu.max").split()[:2]
         else:
-            quota, period = ((root / "cpu" / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))
+            quota, period = (_read(root, "cpu", f"cpu.cfs_{part}_us") for part in ("quota", "period"))
         return float(quota) / float(period) if float(quota) > 0 else None
     except (OSError, ValueError, ZeroDivisionError):  # no control groups here, or "max": no limit
         return None
+
+
+def _read(*path: str | os.PathLike[str]) -> str:
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return file.read()
 
 
 def _set_threads(n: object, name: str, reason: str) -> None:
@@ -116,7 +120,7 @@ def _set_threads(n: object, name: str, reason: str) -> None:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in _read("/proc/cpuinfo").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

@@ -16,7 +16,7 @@ import numpy as np
 
 from cnnlib import _kernels
 from cnnlib.arrays import ELEMENTS, as_array, as_labels, expect_shape, in_place, output, unless_same
-from cnnlib.errors import DataError, ShapeError
+from cnnlib.errors import ConfigError, DataError, ShapeError
 from cnnlib.reference import Array, Gradients, Needs, Outs, as_input
 from cnnlib.shapes import (
     IntPair,
@@ -354,6 +354,8 @@ def sgd_step(
     """
     param, grad = in_place(param, "param"), as_array(grad, "grad", like=param)
     expect_shape(grad, "grad", param.shape, "the shape of param")
+    if velocity is None and momentum:
+        raise ConfigError(f"velocity is None at momentum = {momentum}: pass an array of zeros shaped as param")
     if velocity is not None:
         velocity = in_place(velocity, "velocity", param).reshape(-1)
     flat = param.reshape(-1), velocity, grad.reshape(-1)

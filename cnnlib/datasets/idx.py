@@ -5,8 +5,6 @@ Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", http://yann.lecun.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import io
 import math
 import os
@@ -63,6 +61,8 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> npt
             )
         if not zipped:
             return _read(file, path, size, size, max_bytes)
+        import gzip
+
         try:
             with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
                 return _read(unpacked, path, None, size * MAX_DEFLATE_RATIO, max_bytes)
@@ -129,6 +129,8 @@ def write_idx(path: str | os.PathLike[str], array: npt.NDArray[Any]) -> None:
     >>> os.path.getsize(path)
     1584
     """
+    import gzip
+
     path = Path(path)
     content = _header(array) + array.astype(array.dtype.newbyteorder(">")).tobytes()
     path.write_bytes(gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content)
@@ -140,6 +142,8 @@ def idx_digest(array: npt.NDArray[Any]) -> str:
     >>> idx_digest(np.zeros(1, np.uint8))[:16]
     'dd6678dd4d4a6518'
     """
+    import hashlib
+
     digest = hashlib.sha256(_header(array))
     digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder(">")).data)
     return digest.hexdigest()
