@@ -104,7 +104,8 @@ class Model:
         """Return the gradients of the last training forward's inputs from those of its outputs; add the parameters'.
 
         dy: an array as the output was (a sequence of them for several outputs). input_grad=False: the inputs'
-        gradients are not computed, and None is returned. Parameter gradients add up until ``zero_grad()``.
+        gradients are not computed, and None is returned. Parameter gradients add up until ``zero_grad()``. The arrays
+        that forward was given must not have been changed meanwhile.
 
         Raises TrainingError without a ``forward(x, training=True)`` before, ShapeError if a gradient does not fit.
         """

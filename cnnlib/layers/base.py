@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cnnlib.errors import GraphError, ShapeError, TrainingError
+from cnnlib.errors import GraphError, TrainingError
 from cnnlib.graph import Node, Shape, check_name
-from cnnlib.layers.checks import Array, check_arity, check_arrays
+from cnnlib.layers.checks import Array, check_arity, check_arrays, check_gradient
 from cnnlib.layers.parameter import Parameter
 
 __all__ = ["Array", "Layer", "Needs", "Outs", "Parameter", "Window"]
@@ -94,18 +94,14 @@ class Layer:
         return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
 
     def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments, those that differ from their defaults, as JSON values."""
+        """Return the constructor's arguments, but for rng, as JSON values."""
         arguments = {}
-        for name, argument in inspect.signature(type(self)).parameters.items():
-            if name == "rng":
-                continue
-            value, default = getattr(self, name), argument.default
-            if name == "bias":
-                value = value is not None
-            elif name == "dtype":
-                value, default = np.dtype(value).name, np.dtype(default).name
-            if value != default:
-                arguments[name] = list(value) if isinstance(value, tuple) else value
+        for name in inspect.signature(type(self)).parameters:
+            if name != "rng":
+                value = getattr(self, name)
+                # bias stands for its parameter; a dtype goes by its name.
+                value = value is not None if name == "bias" else value
+                arguments[name] = value.name if isinstance(value, np.dtype) else value
         return arguments
 
     def forward(self, *xs: Array, training: bool = False) -> Array:
@@ -126,9 +122,7 @@ class Layer:
         if self._last is None:
             raise TrainingError(f"{self!r}: backward before forward; call forward(x, training=True) first")
         saved, shape, dtype, inputs = self._last
-        if not isinstance(dy, np.ndarray) or dy.shape != shape or dy.dtype != dtype:
-            got = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
-            raise ShapeError(f"{self!r}: the gradient must be as the output was, {dtype} {shape}; got {got}")
+        check_gradient(self, dy, shape, dtype)
         gradients = self.gradients(dy, saved, (True,) * inputs, (None,) * inputs)
         return gradients[0] if inputs == 1 else gradients
 
@@ -143,11 +137,12 @@ class Layer:
         return Node(self, inputs, self.output_shape(*(node.shape for node in inputs)), self.name)
 
     def __repr__(self) -> str:
-        arguments = self.config()
-        required = [
-            repr(arguments.pop(name))
-            for name, argument in inspect.signature(type(self)).parameters.items()
-            if argument.default is argument.empty and name in arguments
-        ]
-        options = [f"{name}={tuple(v) if isinstance(v, list) else v!r}" for name, v in arguments.items()]
-        return f"{type(self).__name__}({', '.join(required + options)})"
+        shown = []
+        signature, arguments = inspect.signature(type(self)), self.config()
+        for name, value in arguments.items():
+            default = signature.parameters[name].default
+            if default is inspect.Parameter.empty:
+                shown.append(repr(value))
+            elif value != (np.dtype(default).name if name == "dtype" else default):
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"

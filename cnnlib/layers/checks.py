@@ -13,7 +13,7 @@ from cnnlib.graph import Shape, shape_text
 if TYPE_CHECKING:
     from cnnlib.layers.base import Layer
 
-__all__ = ["Array", "as_given", "check_arity", "check_arrays", "check_rank", "count", "float_dtype"]
+__all__ = ["Array", "as_given", "check_arity", "check_arrays", "check_gradient", "check_rank", "count", "float_dtype"]
 
 Array = NDArray[Any]
 
@@ -41,6 +41,15 @@ def check_arrays(layer: Layer, xs: tuple[Array, ...]) -> None:
         if x.shape[0] == 0:
             raise DataError(f"{layer!r}: the batch is empty (input of shape {x.shape})")
     layer.output_shape(*(x.shape[1:] for x in xs))
+
+
+def check_gradient(layer: Layer, dy: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
+    """Raise DTypeError or ShapeError unless `dy` is as the output of `layer` was, of `shape` (with N) and `dtype`."""
+    if not isinstance(dy, np.ndarray) or dy.dtype != dtype:
+        got = str(dy.dtype) if isinstance(dy, np.ndarray) else type(dy).__name__
+        raise DTypeError(f"{layer!r}: the gradient must be an array of {dtype}, as the output was; got {got}")
+    if dy.shape != shape:
+        raise ShapeError(f"{layer!r}: the gradient must have the output's shape {shape}, got {dy.shape}")
 
 
 def check_rank(layer: Layer, shape: Shape, needed: tuple[int | str, ...], fix: str) -> None:
