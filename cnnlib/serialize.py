@@ -99,6 +99,8 @@ def load_state(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if os.path.isdir(path):
+        raise FileFormatError(f"{path}: a folder, expected a safetensors file")
     try:
         with safe_open(os.fspath(path), framework="numpy") as file:
             names = list(file.keys())
