@@ -88,7 +88,7 @@ def save_state(state: Mapping[str, Array], path: PathLike, metadata: Mapping[str
     """Write named arrays, such as a ``state_dict()``, to the safetensors file `path`."""
     from safetensors.numpy import save as to_bytes
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in state.items()}
     write_atomically(path, to_bytes(contiguous, dict(metadata) if metadata else None))
 
 

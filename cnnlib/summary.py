@@ -102,13 +102,17 @@ def _union(fields: Sequence[ReceptiveField]) -> ReceptiveField:
 def _rim(name: str, layer: Layer, inputs: Sequence[Sequence[int]]) -> list[str]:
     """Return a note if the layer's windows leave rows or columns at the rim of its input unread."""
     rests = []
-    for window, size, what in zip(layer.windows() or (), inputs[0][-2:], ("row(s)", "column(s)"), strict=False):
+    for window, size, what in zip(layer.windows() or (), inputs[0][-2:], ("row", "column"), strict=False):
         kernel, stride, padding, dilation = window
         rest = (size + 2 * padding - (kernel - 1) * dilation - 1) % stride
         # Padding at the far side goes unread first, and loses nothing.
         if rest > padding:
-            rests.append(f"the last {rest - padding} {what}")
-    return [f"note: {name}, {layer.describe()}, does not read {' and '.join(rests)} of its input"] if rests else []
+            rests.append(f"{rest - padding} {what}{'s' if rest - padding > 1 else ''}")
+    return (
+        [f"note: {name}, {layer.describe()}, leaves {' and '.join(rests)} at the rim of its input unread"]
+        if rests
+        else []
+    )
 
 
 def _field_text(field: Fields) -> str:

@@ -100,6 +100,9 @@ class Concat(Layer):
             _copied(piece, out) if needed else None for piece, needed, out in zip(pieces, needs, outs, strict=True)
         )
 
+    def describe(self) -> str:
+        return "Concat" if self.axis == 1 else f"Concat (axis={self.axis})"
+
 
 def _copied(piece: Array, out: Array | None) -> Array:
     if out is None:
