@@ -4,8 +4,9 @@ The kernels behind :mod:`cnnlib.functional` are tested and benchmarked against t
 signatures. They compute in the dtype they are given (float64 in, float64 out) and check shapes only as far as the
 arithmetic needs; `functional` is strict. `out` receives the result where given, and the result is returned either way.
 
-A convolution unfolds its input into a matrix of windows, so that BLAS does the work; that matrix is KH·KW times as
-large as the input.
+Convolution and pooling walk over the taps of the kernel: tap (p, q) of every window, taken together, is a strided view
+of the padded image. A convolution is then one matrix product per tap, and its gradients are its mirror images. Nothing
+is unfolded, so memory stays a small multiple of the arrays'; libraries that unfold into one large product are faster.
 """
 
 from __future__ import annotations
@@ -98,9 +99,12 @@ def conv2d(
     [[[[4.5, 4.5], [4.5, 4.5]]]]
     """
     shape = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
-    geometry = _conv_geometry(weight.shape, stride, padding, dilation)
-    columns = _columns(x, groups, *geometry)
-    result = (_group_matrices(weight, groups) @ columns).reshape(shape)
+    kernels, strides, paddings, dilations = _conv_geometry(weight.shape, stride, padding, dilation)
+    windows = _windows(_padded(x, paddings), kernels, strides, dilations)
+    result = np.zeros(shape, x.dtype)
+    y = _matrices(result, groups)
+    for w, pixels in zip(_filters(weight, groups), _taps(windows), strict=True):
+        y += w @ _matrices(pixels, groups)
     if bias is not None:
         result += bias[:, None, None]
     return _deliver(result, out)
@@ -131,17 +135,21 @@ def conv2d_backward(
     >>> dx[0, 0].tolist(), dw[0, 0].tolist(), db.tolist()
     ([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]], [[4.0, 4.0], [4.0, 4.0]], [4.0])
     """
-    n, k, height, width = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
     kernels, strides, paddings, dilations = _conv_geometry(weight.shape, stride, padding, dilation)
-    grad = grad_output.reshape(n, groups, k // groups, height * width)
+    padded = _padded(x, paddings)
+    windows = _windows(padded, kernels, strides, dilations)
+    dy = _matrices(grad_output, groups)
     grad_x = grad_weight = grad_bias = None
     if needs[0]:
-        columns = _group_matrices(weight, groups).swapaxes(1, 2) @ grad
-        taps = columns.reshape(n, x.shape[1], *kernels, height, width)
-        grad_x = _fold(taps, x.shape, strides, paddings, dilations)
+        grad_padded = np.zeros_like(padded)
+        grad_windows = _windows(grad_padded, kernels, strides, dilations, writeable=True)
+        for w, pixels in zip(_filters(weight, groups), _taps(grad_windows), strict=True):
+            pixels += (w.swapaxes(1, 2) @ dy).reshape(pixels.shape)
+        grad_x = _unpadded(grad_padded, paddings)
     if needs[1]:
-        columns = _columns(x, groups, kernels, strides, paddings, dilations)
-        grad_weight = (grad @ columns.swapaxes(2, 3)).sum(axis=0).reshape(weight.shape)
+        grad_weight = np.empty_like(weight)
+        for dw, pixels in zip(_filters(grad_weight, groups), _taps(windows), strict=True):
+            dw[...] = (dy @ _matrices(pixels, groups).swapaxes(2, 3)).sum(axis=0)
     if needs[2]:
         grad_bias = grad_output.sum(axis=(0, 2, 3))
     return _deliver_all((grad_x, grad_weight, grad_bias), out)
@@ -195,9 +203,10 @@ def max_pool2d_backward(
         better = valid & ((value > best) | np.isnan(value) | (winner < 0))
         best = np.where(better, value, best)
         winner = np.where(better, tap, winner)
-    taps = np.arange(kernels[0] * kernels[1]).reshape(*kernels, 1, 1)
-    shares = np.where(winner[:, :, None, None] == taps, grad_output[:, :, None, None], 0)
-    return _deliver(_fold(shares, x.shape, strides, paddings), out)
+    padded = _padded(np.zeros_like(x), paddings)
+    for tap, pixels in enumerate(_taps(_windows(padded, kernels, strides, writeable=True))):
+        pixels += np.where(winner == tap, grad_output, 0)
+    return _deliver(_unpadded(padded, paddings), out)
 
 
 def avg_pool2d(
@@ -245,9 +254,10 @@ def avg_pool2d_backward(
     x_shape = x.shape if isinstance(x, np.ndarray) else tuple(x)
     kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
     share = grad_output / _window_pixels(x_shape, kernels, strides, paddings, count_include_pad, grad_output.dtype)
-    n, c, height, width = share.shape
-    shares = np.broadcast_to(share[:, :, None, None], (n, c, *kernels, height, width))
-    return _deliver(_fold(shares, x_shape, strides, paddings), out)
+    padded = _padded(np.zeros(x_shape, grad_output.dtype), paddings)
+    for pixels in _taps(_windows(padded, kernels, strides, writeable=True)):
+        pixels += share
+    return _deliver(_unpadded(padded, paddings), out)
 
 
 # Dense product and element-wise functions
@@ -454,38 +464,24 @@ def _taps(windows: Array) -> Iterator[Array]:
             yield windows[:, :, row, column]
 
 
-def _fold(
-    taps: Array,
-    x_shape: tuple[int, ...],
-    strides: tuple[int, int],
-    paddings: tuple[int, int],
-    dilations: tuple[int, int] = (1, 1),
-) -> Array:
-    """Add what each tap (N, C, KH, KW, H', W') holds onto the pixels it met: the transpose of `_windows`."""
-    (height, width), (top, left) = x_shape[2:], paddings
-    padded = np.zeros((*taps.shape[:2], height + 2 * top, width + 2 * left), taps.dtype)
-    windows = _windows(padded, (taps.shape[2], taps.shape[3]), strides, dilations, writeable=True)
-    for pixels, tap in zip(_taps(windows), _taps(taps), strict=True):
-        pixels += tap
-    return padded[:, :, top : top + height, left : left + width]
+def _unpadded(padded: Array, paddings: tuple[int, int]) -> Array:
+    """Return the image without its padding."""
+    top, left = paddings
+    return padded[:, :, top : padded.shape[2] - top, left : padded.shape[3] - left]
 
 
-def _columns(
-    x: Array,
-    groups: int,
-    kernels: tuple[int, int],
-    strides: tuple[int, int],
-    paddings: tuple[int, int],
-    dilations: tuple[int, int],
-) -> Array:
-    """Return the windows as matrices (N, groups, taps of a filter, output pixels)."""
-    windows = _windows(_padded(x, paddings), kernels, strides, dilations)
-    return windows.reshape(len(x), groups, -1, windows.shape[-2] * windows.shape[-1])
+def _filters(weight: Array, groups: int) -> Iterator[Array]:
+    """Yield the kernel's taps in row-major order, each a view (groups, K / groups, C / groups) of the weight."""
+    by_group = weight.reshape(groups, -1, *weight.shape[1:])
+    for row in range(weight.shape[2]):
+        for column in range(weight.shape[3]):
+            yield by_group[..., row, column]
 
 
-def _group_matrices(weight: Array, groups: int) -> Array:
-    """Return the filters as matrices (groups, filters of a group, taps of a filter)."""
-    return weight.reshape(groups, weight.shape[0] // groups, -1)
+def _matrices(images: Array, groups: int) -> Array:
+    """Return images (N, C, H, W) as matrices (N, groups, C / groups, H·W)."""
+    n, channels, height, width = images.shape
+    return images.reshape(n, groups, channels // groups, height * width)
 
 
 def _window_pixels(
