@@ -26,6 +26,8 @@ cdef extern from "cnn.h" nogil:
     void cnn_set_threads(int)
     int cnn_get_threads()
     int cnn_openmp()
+    double cnn_fma_peak_f32(ptrdiff_t)
+    double cnn_fma_peak_f64(ptrdiff_t)
     void cnn_release_workspace()
 
     cnn_status cnn_conv2d_forward_f32(float *, const float *, const float *, const float *, const cnn_conv2d *)

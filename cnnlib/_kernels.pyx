@@ -324,6 +324,14 @@ def compiler():
     return cnn_compiler().decode()
 
 
+def fma_peak(ptrdiff_t n, bint double_precision=False):
+    """Run the multiply-adds of the peak measurement; returns the number of floating-point operations."""
+    cdef double flops
+    with nogil:
+        flops = cnn_fma_peak_f64(n) if double_precision else cnn_fma_peak_f32(n)
+    return flops
+
+
 def release_workspace():
     """Free the calling thread's scratch memory."""
     cnn_release_workspace()

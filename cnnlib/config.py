@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from cnnlib import _kernels
 from cnnlib._version import __version__
 from cnnlib.errors import ConfigError
 
-__all__ = ["get_num_threads", "set_num_threads", "show_config"]
+__all__ = ["get_isa", "get_num_threads", "measure_peak", "set_isa", "set_num_threads", "show_config"]
 
 MAX_THREADS = 1024
 
@@ -42,6 +44,40 @@ def get_num_threads() -> int:
     """Return how many threads a large call uses; 1 in a build without OpenMP and in a child forked after a call."""
     threads: int = _kernels.get_num_threads()
     return threads
+
+
+def set_isa(name: str) -> None:
+    """Use the instruction set `name` from now on, process-wide; not while another thread computes.
+
+    Raises ConfigError for one that is unknown or that this processor does not have.
+    """
+    _kernels.set_isa(name)
+
+
+def get_isa() -> str:
+    """Return the name of the instruction set in use.
+
+    >>> set_isa(get_isa())
+    """
+    return _kernels.isa_active()
+
+
+def measure_peak(seconds: float = 0.2, dtype: DTypeLike = np.float32) -> float:
+    """Return the most floating-point operations a second that vector multiply-adds reach here, on all threads in use.
+
+    Measured in registers for `seconds`, the best of short stretches: the bound that no kernel exceeds.
+
+    >>> measure_peak(seconds=0.01) > 1e8
+    True
+    """
+    double, best, n = np.dtype(dtype) == np.float64, 0.0, 1000
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end or not best:
+        operations = _kernels.fma_peak(n, double)
+        best = max(best, operations / (time.perf_counter() - start))
+        if operations < 1e-3 * best:  # shorter than a millisecond: starting and stopping weighs too much
+            n *= 2
+    return best
 
 
 def show_config() -> str:

@@ -116,7 +116,11 @@ typedef struct {
     /* In place on w, m and v: g' = g + decay*w (or, decoupled, w *= 1 - lr*decay); m = beta1*m + (1-beta1)*g';     \
      * v = beta2*v + (1-beta2)*g'^2; w -= lr/(1-beta1^step) * m / (sqrt(v/(1-beta2^step)) + eps). step >= 1. */     \
     void cnn_adam_step_##T(R *w, R *m, R *v, const R *g, ptrdiff_t size, double step, double lr, double beta1,      \
-                           double beta2, double eps, double decay, int decoupled);
+                           double beta2, double eps, double decay, int decoupled);                              \
+                                                                                                                    \
+    /* For benchmarks: 64 times n vector multiply-adds in registers for every thread, and how many floating-point   \
+     * operations that was. Timed, it is the peak that other functions are measured by. */                          \
+    double cnn_fma_peak_##T(ptrdiff_t n);
 
 CNN_DECLARE(float, f32)
 CNN_DECLARE(double, f64)

@@ -78,7 +78,9 @@ typedef struct {
     /* g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v); v may be NULL: w -= lr*g' */ \
     K(sgd, (REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd) * s))                                   \
     /* m, v: moving means of g' and g'^2; w -= rate * m / (sqrt(v)/root + eps), w first shrunk by `shrink` */       \
-    K(adam, (REAL *w, const REAL *g, REAL *m, REAL *v, ptrdiff_t n, const FN(cnn_adam) * a))
+    K(adam, (REAL *w, const REAL *g, REAL *m, REAL *v, ptrdiff_t n, const FN(cnn_adam) * a))                        \
+    /* n times s = s/2 + 1 on L lanes, dealt out to independent chains; *y = the sum of chains and lanes */         \
+    K(fma_peak, (REAL *y, ptrdiff_t n))
 
 typedef struct {
     REAL lr, momentum, decay;

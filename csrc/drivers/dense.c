@@ -144,3 +144,26 @@ cnn_status FN(cnn_linear_grad_b)(REAL *db, const REAL *dy, ptrdiff_t n, ptrdiff_
     FN(cnn_kernels)()->sum_rows(db, dy, n, outputs, 0, outputs);
     return CNN_OK;
 }
+
+/* Small tasks, so that a thread that wakes late finds less left to do instead of making the others wait. */
+#define PEAK_TASKS 64
+
+typedef struct {
+    const FN(cnn_table) * table;
+    ptrdiff_t n;
+} FN(peak);
+
+static void FN(peak_task)(const void *context, ptrdiff_t task, int thread) {
+    const FN(peak) *v = context;
+    REAL sum;
+    (void)task;
+    (void)thread;
+    v->table->fma_peak(&sum, v->n);
+}
+
+double FN(cnn_fma_peak)(ptrdiff_t n) {
+    const FN(peak) v = {FN(cnn_kernels)(), n};
+    const int threads = cnn_get_threads();
+    cnn_parallel_for(threads, (ptrdiff_t)threads * PEAK_TASKS, FN(peak_task), &v);
+    return 2.0 * (double)n * v.table->lanes * threads * PEAK_TASKS;
+}

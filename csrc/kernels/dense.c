@@ -108,3 +108,21 @@ void KERNEL(sum_parts)(REAL *y, const REAL *x, ptrdiff_t parts, ptrdiff_t stride
         vec_store_part(y + i, s, part);
     }
 }
+
+/* As many chains as a convolution tile has accumulators, at least enough to hide the latency of two units: what no
+ * kernel exceeds, and no memory slows. */
+#define CHAINS (CONV_KB * CONV_PB > 12 ? CONV_KB * CONV_PB : 12)
+
+void KERNEL(fma_peak)(REAL *y, ptrdiff_t n) {
+    vec s[CHAINS], half = vec_set1((REAL)0.5), one = vec_set1(1), sum = {0};
+    vec_keep(half);
+    vec_keep(one);
+    UNROLL for (int i = 0; i < CHAINS; i++) s[i] = vec_set1((REAL)i); /* equal chains would be computed once */
+    for (; n >= CHAINS; n -= CHAINS)
+        UNROLL for (int i = 0; i < CHAINS; i++) s[i] = vec_fma(s[i], half, one);
+    for (; n > 0; n--) s[0] = vec_fma(s[0], half, one);
+    UNROLL for (int i = 0; i < CHAINS; i++) sum += s[i];
+    *y = vec_sum(sum);
+}
+
+#undef CHAINS
