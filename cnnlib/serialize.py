@@ -47,9 +47,13 @@ _MAX_NODES = 100_000  # far above any model, far below what would hurt
 _DTYPES = ("F32", "F64")
 
 
-def save(model: Model, path: PathLike) -> None:
-    """Write a model's architecture, parameters and buffers to the safetensors file `path`."""
+def save(model: Model, path: PathLike, notes: Mapping[str, str] | None = None) -> None:
+    """Write a model's architecture, parameters and buffers to the safetensors file `path`.
+
+    notes: more entries of the metadata, for people and tools, such as what the model was trained on.
+    """
     metadata = {
+        **(notes or {}),
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "cnnlib_version": __version__,

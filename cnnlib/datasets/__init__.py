@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from cnnlib.datasets.idx import read_idx, write_idx
 from cnnlib.datasets.loader import ArrayDataset, Batches, Dataset, as_dataset, split
-from cnnlib.datasets.mnist_family import fashion_mnist, find, mnist, mnist_sample
+from cnnlib.datasets.mnist_family import fashion_mnist, find, folders, mnist, mnist_sample
 from cnnlib.datasets.sources import Arrays, Split
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "as_dataset",
     "fashion_mnist",
     "find",
+    "folders",
     "mnist",
     "mnist_sample",
     "read_idx",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cnnlib.datasets.sources import Source, Split, find_folder, load, read
+from cnnlib.datasets.sources import Source, Split, find_folder, load, read, search_path
 from cnnlib.errors import ConfigError
 
-__all__ = ["fashion_mnist", "find", "mnist", "mnist_sample"]
+__all__ = ["fashion_mnist", "find", "folders", "mnist", "mnist_sample"]
 
 MNIST = Source(
     "mnist",
@@ -124,6 +124,19 @@ def find(name: str, *, root: str | os.PathLike[str] | None = None) -> Path | Non
     >>> datasets.find("mnist", root="/nowhere") is None
     True
     """
+    return find_folder(_source(name), root)
+
+
+def folders(name: str, *, root: str | os.PathLike[str] | None = None) -> list[Path]:
+    """The folders where :func:`mnist` or :func:`fashion_mnist` look, in their order; downloads go into the first.
+
+    >>> [folder.name for folder in folders("mnist", root="data")]
+    ['mnist']
+    """
+    return search_path(_source(name), root)
+
+
+def _source(name: str) -> Source:
     if name not in SOURCES:
         raise ConfigError(f"unknown data set {name!r}: it can be {' or '.join(map(repr, SOURCES))}")
-    return find_folder(SOURCES[name], root)
+    return SOURCES[name]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from cnnlib.datasets.idx import idx_digest, read_idx
 from cnnlib.errors import ConfigError, DataNotFoundError, FileFormatError
 
-__all__ = ["Arrays", "Source", "Split", "find_folder", "load", "read"]
+__all__ = ["Arrays", "Source", "Split", "find_folder", "load", "read", "search_path"]
 
 Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 """Inputs and their targets: ``(x, y)``."""
@@ -44,7 +44,7 @@ class Source:
 
 def find_folder(source: Source, root: str | os.PathLike[str] | None = None) -> Path | None:
     """The first folder with all four files, unopened; None if there is none."""
-    folders = _folders(source, root)
+    folders = search_path(source, root)
     return next((folder for folder in folders if all(_locate(folder, file) for file in FILES)), None)
 
 
@@ -56,7 +56,7 @@ def load(
     progress: bool = True,
 ) -> Split:
     """Find or fetch the source's files, then :func:`read` them; arguments and errors as of ``datasets.mnist``."""
-    folders = _folders(source, root)
+    folders = search_path(source, root)
     folder = find_folder(source, root)
     if folder is None:
         folder = folders[0]
@@ -72,7 +72,7 @@ def load(
     return read(source, folder, pad)
 
 
-def _folders(source: Source, root: str | os.PathLike[str] | None) -> list[Path]:
+def search_path(source: Source, root: str | os.PathLike[str] | None) -> list[Path]:
     """Where to look, in order; the first is also where a download goes."""
     if root is not None:
         return [Path(root).expanduser() / source.name]
