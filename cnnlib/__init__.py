@@ -11,6 +11,11 @@ A model is a graph of layers, declared once; it trains and predicts in C kernels
 
 import os as _os
 
+from cnnlib._openmp import waiting_asleep as _waiting_asleep
+
+with _waiting_asleep():
+    from cnnlib import _kernels as _kernels
+
 from cnnlib import callbacks, config, datasets, errors, functional, losses, metrics, models, optim, schedules
 from cnnlib._version import __version__
 from cnnlib.callbacks import Callback, EarlyStopping

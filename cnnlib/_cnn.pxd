@@ -29,6 +29,8 @@ cdef extern from "cnn.h" nogil:
     double cnn_fma_peak_f32(ptrdiff_t)
     double cnn_fma_peak_f64(ptrdiff_t)
     void cnn_release_workspace()
+    int cnn_set_algorithm(const char *)
+    const char *cnn_get_algorithm()
 
     cnn_status cnn_conv2d_forward_f32(float *, const float *, const float *, const float *, const cnn_conv2d *)
     cnn_status cnn_conv2d_forward_f64(double *, const double *, const double *, const double *, const cnn_conv2d *)

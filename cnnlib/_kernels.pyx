@@ -299,6 +299,17 @@ def set_isa(str name):
         )
 
 
+def set_algorithm(str name):
+    """Compute convolutions by another algorithm, process-wide; not while other threads run kernels."""
+    if cnn_set_algorithm(name.encode()) != 0:
+        raise ConfigError(f"algorithm {name!r} is unknown: use 'accurate' or 'direct'")
+
+
+def get_algorithm():
+    """The algorithm in use."""
+    return cnn_get_algorithm().decode()
+
+
 def lanes():
     """Elements of a float32 vector in use."""
     return cnn_lanes()

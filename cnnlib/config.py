@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -19,7 +20,17 @@ from cnnlib import _kernels
 from cnnlib._version import __version__
 from cnnlib.errors import ConfigError
 
-__all__ = ["get_isa", "get_num_threads", "measure_peak", "set_isa", "set_num_threads", "show_config"]
+__all__ = [
+    "describe",
+    "get_isa",
+    "get_num_threads",
+    "measure_peak",
+    "set_isa",
+    "set_num_threads",
+    "show_config",
+    "supported_isas",
+    "using",
+]
 
 MAX_THREADS = 1024
 
@@ -62,6 +73,37 @@ def get_isa() -> str:
     return _kernels.isa_active()
 
 
+def supported_isas() -> tuple[str, ...]:
+    """Return the names of the instruction sets that are built and that this processor has, best first.
+
+    >>> supported_isas()[-1]
+    'baseline'
+    """
+    return _kernels.isa_supported()
+
+
+@contextmanager
+def using(isa: str | None = None, threads: int | None = None) -> Iterator[None]:
+    """Run a block on another instruction set or number of threads, process-wide; then all is as before.
+
+    >>> with using(isa="baseline", threads=1):
+    ...     get_isa(), get_num_threads()
+    ('baseline', 1)
+
+    Raises ConfigError as `set_isa` and `set_num_threads` do.
+    """
+    before = get_isa(), _kernels.get_num_threads(), _reason
+    try:
+        if isa is not None:
+            set_isa(isa)
+        if threads is not None:
+            set_num_threads(threads)
+        yield
+    finally:
+        set_isa(before[0])
+        _set_threads(before[1], "threads", before[2])
+
+
 def measure_peak(seconds: float = 0.2, dtype: DTypeLike = np.float32) -> float:
     """Return the most floating-point operations a second that vector multiply-adds reach here, on all threads in use.
 
@@ -86,9 +128,20 @@ def show_config() -> str:
     >>> print(show_config())  # doctest: +ELLIPSIS
     cnnlib ...
     """
+    rows = describe()
+    width = max(map(len, rows))
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in rows.items())
+
+
+def describe() -> dict[str, str]:
+    """Return the rows of `show_config` by their names.
+
+    >>> list(describe())[1:]
+    ['machine', 'compiler', 'instruction sets', 'in use', 'threads']
+    """
     openmp = _kernels.openmp()
     supported = _kernels.isa_supported()
-    rows = {
+    return {
         f"cnnlib {__version__}": f"Python {platform.python_version()}, NumPy {np.__version__}",
         "machine": f"{_processor()} ({platform.machine()}, {platform.system()})",
         "compiler": f"{_kernels.compiler()}, {f'OpenMP {openmp}' if openmp else 'no OpenMP: one thread only'}",
@@ -98,8 +151,6 @@ def show_config() -> str:
         "in use": f"{_kernels.isa_active()}, {_kernels.lanes()} float32 values per vector",
         "threads": f"{get_num_threads()}: {_reason if openmp else 'built without OpenMP'}",
     }
-    width = max(map(len, rows))
-    return "\n".join(f"{key:<{width}}  {value}" for key, value in rows.items())
 
 
 def configure(environment: Mapping[str, str]) -> None:

@@ -47,6 +47,11 @@ const char *cnn_compiler(void);
 
 void cnn_release_workspace(void);
 
+/* How convolutions are computed: "direct", a plain sum; "accurate" (default), by Winograd's tiles where that is less work
+ * and as accurate. cnn_set_algorithm returns 0, or -1 for another name. Process-wide, as cnn_set_isa. */
+int cnn_set_algorithm(const char *name);
+const char *cnn_get_algorithm(void);
+
 /* ---- convolution ------------------------------------------------------------------------------------------ */
 
 typedef struct {

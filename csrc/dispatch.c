@@ -84,5 +84,19 @@ int cnn_set_isa(const char *name) {
     return -1;
 }
 
+static const char *const algorithms[] = {"accurate", "direct"};
+static const char *algorithm = "accurate";
+
+const char *cnn_get_algorithm(void) { return algorithm; }
+
+int cnn_set_algorithm(const char *name) {
+    for (int i = 0; i < 2; i++)
+        if (!strcmp(algorithms[i], name)) {
+            algorithm = algorithms[i];
+            return 0;
+        }
+    return -1;
+}
+
 const cnn_table_f32 *cnn_kernels_f32(void) { return active->f32; }
 const cnn_table_f64 *cnn_kernels_f64(void) { return active->f64; }

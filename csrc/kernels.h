@@ -58,6 +58,13 @@ typedef struct {
     K(conv_tile, (const FN(cnn_conv_tile) * t, int kb, int pb))                                                     \
     K(grad_tile, (const FN(cnn_grad_tile) * t, int kb, int tb))                                                     \
     K(gemm_tile, (const FN(cnn_gemm_tile) * t, int mb, int nb))                                                     \
+    /* u[f*u_f + l] = frequency f of the filter in lane l < lanes; w: lane planes of taps*taps positions, turned by      \
+     * 180 degrees if flip; taps 3 or 5 */                                                                          \
+    K(wino_weights, (REAL *u, ptrdiff_t u_f, const REAL *w, int taps, int flip, int lanes))                         \
+    /* v[f*v_f + t*L + l] = frequency f of the 6x6 tile at x + t*x_t; its rows x_r apart; t < tiles */              \
+    K(wino_input, (REAL *v, ptrdiff_t v_f, const REAL *x, ptrdiff_t x_r, ptrdiff_t x_t, ptrdiff_t tiles))           \
+    /* y: rows y_r apart, tile t at y + t*size*L = bias + the size x size outputs (4 or 2) of m[f*m_f + t*L + l] */  \
+    K(wino_output, (REAL *y, ptrdiff_t y_r, const REAL *m, ptrdiff_t m_f, REAL bias, ptrdiff_t tiles, int size))    \
     /* y[j] = bias[j] + sum over p < depth: x[p] * w[j*depth + p]; j < outputs; bias may be NULL */                 \
     K(dot, (REAL *y, const REAL *x, const REAL *w, const REAL *bias, ptrdiff_t outputs, ptrdiff_t depth))           \
     /* y[j] = sum over i < rows: x[i*cols + j], added in the order of i; j in [from, to) */                         \

@@ -198,6 +198,13 @@ static cnn_status FN(tap_conv_run)(FN(tap_conv) * v) {
 cnn_status FN(cnn_conv2d_forward)(REAL *y, const REAL *x, const REAL *w, const REAL *b, const cnn_conv2d *p) {
     if (!cnn_conv2d_valid(p)) return CNN_BAD_SIZE;
     const ptrdiff_t area = p->r * p->s, cin = p->c / p->groups, cout = p->k / p->groups;
+    if (FN(winograd_pays)(p, cin, cout, p->oh, p->ow)) {
+        FN(winograd) v = {.table = FN(cnn_kernels)(), .n = p->n, .groups = p->groups, .cin = cin, .cout = cout,
+                          .in_h = p->h, .in_w = p->w, .out_h = p->oh, .out_w = p->ow, .pad_h = p->pad_h,
+                          .pad_w = p->pad_w, .taps = (int)p->r, .w_out = cin * area, .w_in = area,
+                          .w_group = cout * cin * area, .y = y, .x = x, .w = w, .bias = b};
+        return FN(winograd_run)(&v);
+    }
     FN(tap_conv) v = {.table = FN(cnn_kernels)(), .n = p->n, .groups = p->groups, .cin = cin, .cout = cout,
                       .row = {p->oh, p->h, p->r, p->stride_h, p->pad_h, p->dilation_h, 0},
                       .col = {p->ow, p->w, p->s, p->stride_w, p->pad_w, p->dilation_w, 0},
@@ -209,6 +216,13 @@ cnn_status FN(cnn_conv2d_forward)(REAL *y, const REAL *x, const REAL *w, const R
 cnn_status FN(cnn_conv2d_grad_x)(REAL *dx, const REAL *dy, const REAL *w, const cnn_conv2d *p) {
     if (!cnn_conv2d_valid(p)) return CNN_BAD_SIZE;
     const ptrdiff_t area = p->r * p->s, cin = p->c / p->groups, cout = p->k / p->groups;
+    if (FN(winograd_pays)(p, cout, cin, p->h, p->w)) {
+        FN(winograd) v = {.table = FN(cnn_kernels)(), .n = p->n, .groups = p->groups, .cin = cout, .cout = cin,
+                          .in_h = p->oh, .in_w = p->ow, .out_h = p->h, .out_w = p->w, .pad_h = p->r - 1 - p->pad_h,
+                          .pad_w = p->s - 1 - p->pad_w, .taps = (int)p->r, .flip = 1, .w_out = area,
+                          .w_in = cin * area, .w_group = cout * cin * area, .y = dx, .x = dy, .w = w};
+        return FN(winograd_run)(&v);
+    }
     FN(tap_conv) v = {.table = FN(cnn_kernels)(), .n = p->n, .groups = p->groups, .cin = cout, .cout = cin,
                       .row = {p->h, p->oh, p->r, p->stride_h, p->pad_h, p->dilation_h, 1},
                       .col = {p->w, p->ow, p->s, p->stride_w, p->pad_w, p->dilation_w, 1},

@@ -33,6 +33,15 @@ static void FN(grad_pack)(const void *context, ptrdiff_t task, int thread) {
                        p->ow, 0, 0, p->oh, p->ow);
 }
 
+/* Cuts the rows of dy down to those that meet the image, not just its padding, through a tap of columns [from, to). */
+static void FN(grad_rows)(const cnn_conv2d *p, ptrdiff_t from, ptrdiff_t to, ptrdiff_t *row, ptrdiff_t *end) {
+    const ptrdiff_t area = p->r * p->s, one_channel = from / area == (to - 1) / area;
+    const ptrdiff_t least = one_channel ? from % area / p->s : 0, most = one_channel ? (to - 1) % area / p->s : p->r - 1;
+    const ptrdiff_t above = p->pad_h - most * p->dilation_h, below = p->h - 1 + p->pad_h - least * p->dilation_h;
+    *row = cnn_max(*row, above > 0 ? cnn_ceil_div(above, p->stride_h) : 0);
+    *end = cnn_min(*end, below < 0 ? 0 : below / p->stride_h + 1);
+}
+
 static void FN(grad_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(grad_w) *v = context;
     const FN(cnn_table) *table = v->table;
@@ -49,12 +58,17 @@ static void FN(grad_task)(const void *context, ptrdiff_t task, int thread) {
     for (ptrdiff_t unit = v->units * part / v->parts; unit < v->units * (part + 1) / v->parts; unit++) {
         const ptrdiff_t lane_group = unit / v->strips - first_group, row0 = unit % v->strips * v->strip;
         if (unit / v->strips < first_group || unit / v->strips >= last_group) continue;
-        tile.rows = cnn_min(v->strip, p->oh - row0);
-        tile.dy = v->dy_lanes + ((lane_group * p->k + k) * plane + row0 * p->ow) * L;
-        tile.x = v->x_lanes + (lane_group * p->c + group * v->cin) * v->rows * v->cols * L + row0 * tile.x_r;
+        const REAL *dy = v->dy_lanes + (lane_group * p->k + k) * plane * L;
+        const REAL *x = v->x_lanes + (lane_group * p->c + group * v->cin) * v->rows * v->cols * L;
         const ptrdiff_t tiles = cnn_ceil_div(v->columns, tb);
         for (ptrdiff_t i = 0; i < tiles; i++) {
             const ptrdiff_t from = v->columns * i / tiles, to = v->columns * (i + 1) / tiles;
+            ptrdiff_t row = row0, end = cnn_min(row0 + v->strip, p->oh);
+            FN(grad_rows)(p, from, to, &row, &end);
+            if (row >= end) continue;
+            tile.rows = end - row;
+            tile.dy = dy + row * tile.dy_r;
+            tile.x = x + row * tile.x_r;
             tile.tap = v->taps + from;
             tile.dw = v->sums + (part * p->k + k) * v->columns + from;
             table->grad_tile(&tile, kb, (int)(to - from));

@@ -7,6 +7,8 @@
 #include "../real_f64.h"
 #include "lanes.h"
 
+#include "winograd.c"
+
 #include "conv2d.c"
 #include "conv2d_grad.c"
 #include "pool2d.c"

@@ -6,6 +6,7 @@
 #include "../kernels/elementwise.c"
 #include "../kernels/lanes.c"
 #include "../kernels/pool.c"
+#include "../kernels/winograd.c"
 
 const FN(cnn_table) KERNEL(table) = {
     .lanes = LANES,
