@@ -19,7 +19,7 @@ with _waiting_asleep():
 from cnnlib import callbacks, config, datasets, errors, functional, losses, metrics, models, optim, schedules
 from cnnlib._version import __version__
 from cnnlib.callbacks import Callback, EarlyStopping
-from cnnlib.config import get_num_threads, set_num_threads, show_config
+from cnnlib.config import get_num_threads, set_algorithm, set_num_threads, show_config
 from cnnlib.graph import Input, Node
 from cnnlib.layers import (
     Add,
@@ -84,6 +84,7 @@ __all__ = [
     "models",
     "optim",
     "schedules",
+    "set_algorithm",
     "set_num_threads",
     "show_config",
 ]

@@ -22,9 +22,11 @@ from cnnlib.errors import ConfigError
 
 __all__ = [
     "describe",
+    "get_algorithm",
     "get_isa",
     "get_num_threads",
     "measure_peak",
+    "set_algorithm",
     "set_isa",
     "set_num_threads",
     "show_config",
@@ -71,6 +73,25 @@ def get_isa() -> str:
     >>> set_isa(get_isa())
     """
     return _kernels.isa_active()
+
+
+def set_algorithm(name: str) -> None:
+    """Compute convolutions by ``"accurate"`` (default) or ``"direct"`` from now on; not while another thread computes.
+
+    direct: the plain sum. accurate: Winograd's tiles for 3×3 and 5×5 filters at stride 1 where that is less work, with
+    up to about twice the direct sum's rounding error; everything else direct. Which way a convolution takes follows
+    from its sizes alone. Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. Raises
+    ConfigError for another name.
+
+    >>> set_algorithm("direct")
+    >>> set_algorithm("accurate")
+    """
+    _kernels.set_algorithm(name)
+
+
+def get_algorithm() -> str:
+    """Return the name of the convolution algorithm in use."""
+    return _kernels.get_algorithm()
 
 
 def supported_isas() -> tuple[str, ...]:
