@@ -127,3 +127,19 @@ if pid == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
     assert run(code).stdout.strip() == "0"
+
+
+def test_idle_threads_are_told_to_sleep_and_the_environment_is_left_alone() -> None:
+    code = "import os; before = dict(os.environ); import cnnlib; print(dict(os.environ) == before)"
+    assert run(code).stdout.strip() == "True"
+    assert run(code, GOMP_SPINCOUNT="5").stdout.strip() == "True"
+    code = """
+import os
+os.environ.pop("OMP_WAIT_POLICY", None)
+from cnnlib._openmp import waiting_asleep
+with waiting_asleep():
+    print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+    assert run(code).stdout.strip() == "300"
+    assert run(code, GOMP_SPINCOUNT="7").stdout.strip() == "7"
+    assert run(code, KMP_BLOCKTIME="1").stdout.strip() == "None"
