@@ -1,0 +1,174 @@
+"""``cnnlib train MODEL``: data, training, test accuracy, and a file with the trained model."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnlib import serialize
+from cnnlib.cli.data import Data, add_data, load_data
+from cnnlib.cli.options import add_threads, number, use_threads
+from cnnlib.config import describe
+from cnnlib.errors import ConfigError
+from cnnlib.losses import CrossEntropyLoss
+from cnnlib.models import MODELS
+from cnnlib.optim import SGD
+from cnnlib.schedules import CosineLR, Schedule, StepLR
+from cnnlib.trainer import Trainer
+
+if TYPE_CHECKING:
+    from cnnlib.cli.options import Commands
+    from cnnlib.model import Model
+
+__all__ = ["DEFAULTS", "add", "default_out"]
+
+# Epochs and learning rate, chosen on digits held back from the training set (--validation), not on test digits.
+DEFAULTS = {"sample": (10, 0.1), "mnist": (3, 0.1), "fashion-mnist": (8, 0.05)}
+
+_EXAMPLES = """\
+examples:
+  cnnlib train lenet5
+  cnnlib train lenet5 --data mnist --epochs 5 --out digits.safetensors
+  cnnlib train mlp --data sample --lr 0.05 --schedule step --validation 0.2"""
+
+
+def default_out(model: str) -> str:
+    """Return where a model is saved, and looked for, if nothing is said."""
+    return f"{model}.safetensors"
+
+
+def add(commands: Commands) -> None:
+    """Add the parser of ``train``."""
+    epochs, rates = (
+        ", ".join(f"{values[which]:g} for {name}" for name, values in DEFAULTS.items()) for which in (0, 1)
+    )
+    parser = commands.add_parser(
+        "train",
+        help="train a model and save it",
+        description="Train a model on images of 28×28 pixels by SGD, test it, and save it.",
+        epilog=_EXAMPLES,
+    )
+    parser.add_argument("model", choices=list(MODELS), metavar="MODEL", help=", ".join(MODELS))
+    add_data(parser, "the full MNIST where it is on this machine already, else the sample")
+    parser.add_argument("--epochs", type=number(int, 1), metavar="N", help=f"passes over the data (default: {epochs})")
+    parser.add_argument(
+        "--batch-size", type=number(int, 1), default=64, metavar="N", help="images a step (default: 64)"
+    )
+    parser.add_argument("--lr", type=number(float, 0), metavar="RATE", help=f"learning rate (default: {rates})")
+    parser.add_argument(
+        "--momentum", type=number(float, 0, 1, below=True), default=0.9, metavar="M", help="default: 0.9"
+    )
+    parser.add_argument("--weight-decay", type=number(float, 0), default=5e-4, metavar="W", help="default: 0.0005")
+    parser.add_argument(
+        "--schedule",
+        choices=["cosine", "step", "constant"],
+        default="cosine",
+        help="learning rate over time: along half a cosine to 0 (default), a tenth after each third, or constant",
+    )
+    parser.add_argument(
+        "--validation",
+        type=number(float, 0, 1, below=True),
+        default=0.0,
+        metavar="SHARE",
+        help="share of the training images to hold back and measure after each epoch (default: 0)",
+    )
+    parser.add_argument(
+        "--seed", type=number(int, 0), default=0, help="of weights and order; same seed, same bits (default: 0)"
+    )
+    add_threads(parser)
+    parser.add_argument("--out", metavar="FILE", help="where to save the model (default: MODEL.safetensors)")
+    parser.add_argument("--quiet", action="store_true", help="print only the result")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, test, save, and say so."""
+    start = time.perf_counter()
+    use_threads(options)
+    out = Path(options.out or default_out(options.model))
+    _check_writable(out)
+    data = load_data(options.data)
+    epochs, lr = DEFAULTS[data.name]
+    epochs, lr = options.epochs or epochs, lr if options.lr is None else options.lr
+    model = MODELS[options.model](rng=options.seed)
+    optimizer = SGD(_schedule(options.schedule, lr, epochs), options.momentum, options.weight_decay)
+    settings = (
+        f"{epochs} epochs, batches of {options.batch_size}, SGD with learning rate {lr:g} ({options.schedule}), "
+        f"momentum {options.momentum:g}, weight decay {options.weight_decay:g}, seed {options.seed}"
+    )
+    if not options.quiet:
+        _introduce(options.model, model, data, settings)
+    trainer = Trainer(model, CrossEntropyLoss(), optimizer)
+    history = trainer.fit(
+        data.train,
+        validation=options.validation or None,
+        epochs=epochs,
+        batch_size=options.batch_size,
+        seed=options.seed,
+        verbose=0 if options.quiet else 1,
+    )
+    interrupted = history.epochs < epochs
+    if not history.epochs:
+        print(f"interrupted in the first epoch; nothing was saved, {out} is as it was")
+        return 130
+    seconds = sum(history["seconds"])
+    images = sum(r * s for r, s in zip(history["images_per_second"], history["seconds"], strict=True))
+    result = trainer.evaluate(data.test)
+    wrong = round((1 - result["accuracy"]) * len(data.test[1]))
+    training = f"{settings}{f'; interrupted after {history.epochs}' if interrupted else ''}"
+    serialize.save(model, out, {"trained_on": data.name, "training": training})
+    if not options.quiet:
+        print()
+    _say("test", f"{result['accuracy']:.2%} of {len(data.test[1]):,} test images right, {wrong} wrong")
+    _say("speed", f"{images / seconds:,.0f} images/s in training; {time.perf_counter() - start:.1f} s for everything")
+    _say("saved", f"{out}, {out.stat().st_size / 1e6:.1f} MB")
+    if not options.quiet:
+        chosen = "" if out == Path(default_out("lenet5")) else f" --model {out}"
+        _say("next", f"cnnlib evaluate {out}")
+        _say("", f"cnnlib predict IMAGE.png{chosen}")
+    if interrupted:
+        print(f"interrupted after {history.epochs} of {epochs} epochs; the saved model is what was learned until then")
+        return 130
+    return 0
+
+
+def _say(what: str, text: str) -> None:
+    print(f"{what:<8}  {text}", flush=True)
+
+
+def _introduce(name: str, model: Model, data: Data, settings: str) -> None:
+    machine = describe()
+    _say("machine", machine["machine"])
+    _say("kernels", machine["in use"])
+    _say("threads", machine["threads"])
+    _say("data", f"{data.title}: {len(data.train[1]):,} images to train, {len(data.test[1]):,} to test")
+    _say("", data.where)
+    size = sum(parameter.data.size for parameter in model.parameters().values())
+    layers = " → ".join(type(layer).__name__ for layer in model.layers.values())
+    _say("model", f"{name}, {size:,} parameters: {layers}")
+    _say("training", settings)
+    print(flush=True)
+
+
+def _schedule(name: str, lr: float, epochs: int) -> float | Schedule:
+    if name == "cosine":
+        return CosineLR(lr, epochs)
+    return StepLR(lr, epochs / 3) if name == "step" else lr
+
+
+def _check_writable(out: Path) -> None:
+    """Raise, before training rather than after it, if `out` cannot be written."""
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: a folder, expected the name of a file in it")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}; create it first")
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"--out {out}: cannot write to {os.path.abspath(out.parent)}: {reason}") from None
