@@ -10,9 +10,9 @@ down slows all of them. Ratios are medians of all samples; a ratio above 1 means
 times do not travel between machines or days.
 
 *Thread pools apart.* NumPy's BLAS, PyTorch and ONNX Runtime have threads of their own that spin for a while after a
-call, and cnnlib's have to share the cores with them: next to each other they may be several times slower than alone. So a block starts only when the process has
-stopped using the processor, then warms up its own pool with calls that are not counted. Nobody's spinning is switched
-off: each runs as it does alone.
+call, and cnnlib's share the cores with them: next to each other they may be several times slower than alone. So a
+block starts only when the process has stopped using the processor, then warms up its own pool with calls that are not
+counted. Nobody's spinning is switched off: each runs as it does alone.
 
 *The same number of threads*, set through each library's own interface. NumPy's BLAS has none; it is held to that number
 where `threadpoolctl` is installed, and the header says if not.

@@ -46,7 +46,7 @@ class Row:
 HEADINGS = {"reference": "× NumPy", "torch": "× torch", "onnxruntime": "× ORT"}
 LEGEND = """\
 ms: median of all calls; GFLOP/s, GB/s and ratios are of medians
-{rivals}{mark}peak: share of the peak of multiply-adds in registers; padding counts as work, so skipping it can pass 100 %
+{rivals}{mark}peak: share of that of multiply-adds in registers; padding counts as work, so skipping it can pass 100 %
 error: largest deviation from float64 over the largest value"""
 RIVALS = "× NumPy, × torch, × ORT: how many times longer the rival takes; above 1, cnnlib is faster\n"
 MARK = "* the better of PyTorch's variants was channels_last, or the fused optimizer\n"
