@@ -1,5 +1,6 @@
 """LeNet-5 learns to read digits: data, model, loss, optimizer, training, test, and a file that keeps the result.
 
+Run it:
     python examples/train_lenet5.py           5,000 bundled MNIST digits, about ten seconds
     python examples/train_lenet5.py --full    all 70,000 of MNIST (12 MB, downloaded once), about a minute
 """
@@ -39,7 +40,7 @@ print(model.summary())
 
 # Softmax and cross-entropy are one step, on the scores. The learning rate falls to 0 along half a cosine.
 loss = CrossEntropyLoss()
-optimizer = SGD(lr=CosineLR(0.05, epochs), momentum=0.9, weight_decay=5e-4)
+optimizer = SGD(lr=CosineLR(0.1, epochs), momentum=0.9, weight_decay=5e-4)
 
 trainer = Trainer(model, loss, optimizer)
 trainer.fit(train, epochs=epochs, batch_size=64, seed=0)
