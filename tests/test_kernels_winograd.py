@@ -77,7 +77,7 @@ def test_the_choice_follows_sizes_alone_and_shows_in_the_bits(rng, algorithm) ->
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[8], CASES[11], CASES[12]])
 def test_same_bits_for_any_number_of_threads(case, isa, rng) -> None:
-    n, c, h, w, k, taps, padding, groups = case
+    n, c, h, w, k, taps, padding, _ = case
     x, weight = normal(rng, n, c, h, w).astype(np.float32), normal(rng, k, c, taps, taps).astype(np.float32)
     dy = functional.conv2d(x, weight, padding=padding)
 
