@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,12 +86,12 @@ def run(write: Callable[[str], object] = print) -> bool:
         with using(isa=isa):
             write(f"{get_isa()}, {', '.join(map(str, THREADS))} threads")
             for function, group in cases.items():
-                outcomes = {np.dtype(dtype).name: check(group, dtype) for dtype in DTYPES}
+                outcomes = {np.dtype(dtype).name: _caught(partial(check, group, dtype)) for dtype in DTYPES}
                 passed = all(outcome.passed for outcome in outcomes.values())
                 failures, checks = failures + (not passed), checks + 1
                 texts = "   ".join(f"{dtype}: {outcome}" for dtype, outcome in outcomes.items())
                 write(f"  {'ok    ' if passed else 'FAILED'}  {function:<19}  {len(group):2} cases   {texts}".rstrip())
-            outcome = _check_lenet5()
+            outcome = _caught(_check_lenet5)
             failures, checks = failures + (not outcome.passed), checks + 1
             write(f"  {'ok    ' if outcome.passed else 'FAILED'}  {'LeNet-5 as a whole':<19}  gradient   {outcome}")
     seconds = time.perf_counter() - start
@@ -102,6 +103,14 @@ def run(write: Callable[[str], object] = print) -> bool:
     return not failures
 
 
+def _caught(check: Callable[[], Outcome]) -> Outcome:
+    """Return a check's outcome; whatever a broken build raises is a failed check, not the end of the test."""
+    try:
+        return check()
+    except Exception as error:
+        return Outcome(crash=f"{type(error).__name__}: {error}")
+
+
 def check(cases: list[Case], dtype: type) -> Outcome:
     """Compare the cases with the definition in float64, and the bits on several numbers of threads."""
     outcome = Outcome()
@@ -109,12 +118,8 @@ def check(cases: list[Case], dtype: type) -> Outcome:
         truth = _call(reference, case, dtype, np.float64)
         bits = set()
         for threads in THREADS:
-            try:
-                with using(threads=threads):
-                    result = _call(functional, case, dtype, dtype, _poisoned(case, truth, dtype))
-            except Exception as error:  # whatever a broken build raises is a failed check, not the end of the test
-                outcome.crash = f"{type(error).__name__}: {error}"
-                return outcome
+            with using(threads=threads):
+                result = _call(functional, case, dtype, dtype, _poisoned(case, truth, dtype))
             bits.add(b"".join(array.tobytes() for array in result))
         outcome.same_bits &= len(bits) == 1
         for actual, expected in zip(result, truth, strict=True):

@@ -56,8 +56,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (CNNError, OSError) as error:
-        print(f"cnnlib: error: {error}", file=sys.stderr)
+        print(f"cnnlib: error: {_one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncnnlib: interrupted; nothing was saved", file=sys.stderr)
         return 130
+
+
+def _one_line(error: Exception) -> str:
+    """Return the message without the error number that Python puts before a file's name."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
