@@ -15,7 +15,7 @@ from contextlib import contextmanager
 __all__ = ["waiting_asleep"]
 
 # GNU's runtime, then LLVM's and Intel's.
-_SETTINGS = {"GOMP_SPINCOUNT": "300", "KMP_BLOCKTIME": "0"}
+_SETTINGS = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 _USERS = ("OMP_WAIT_POLICY", *_SETTINGS)
 
 

@@ -140,6 +140,6 @@ from cnnlib._openmp import waiting_asleep
 with waiting_asleep():
     print(os.environ.get("GOMP_SPINCOUNT"))
 """
-    assert run(code).stdout.strip() == "300"
+    assert run(code).stdout.strip() == "1000"
     assert run(code, GOMP_SPINCOUNT="7").stdout.strip() == "7"
     assert run(code, KMP_BLOCKTIME="1").stdout.strip() == "None"
