@@ -169,6 +169,18 @@ def test_instruction_sets_have_a_column(capsys: pytest.CaptureFixture[str]) -> N
     assert [row[3] for row in rows] == [*isas, "baseline"]
 
 
+@pytest.mark.parametrize("second_thread", [1.0, 0.1])
+def test_threads_that_share_a_core_are_reported(
+    second_thread: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cnnlib.bench.run.QUICK_PACE", Pace(rounds=1, block=0.0))
+    monkeypatch.setattr("cnnlib.bench.run._peak", lambda isa, n, seconds=0.0: 100 + 100 * second_thread * (n - 1))
+    main([*ALONE, "--layers", "loss", "--threads", "1,2"])
+    printed = capsys.readouterr().out
+    assert f"on 2 threads, {1 + second_thread:.1f} times one thread's" in printed
+    assert ("they share cores" in printed) == (second_thread < 0.5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -26,6 +26,9 @@ __all__ = ["main", "measure"]
 QUICK_LAYERS = ("lenet1", "lenet2", "pool1", "fc1", "relu1", "loss", "sgd", NET)
 QUICK_PACE = Pace(rounds=3, block=0.03, slow=1)
 
+# Of the peak of as many separate cores: less than this is not explained by a lower clock.
+CROWDED = 0.75
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``cnnlib bench`` with the arguments `argv` and return the exit status.
@@ -143,7 +146,13 @@ def _version(package: str) -> str:
 
 def _print_peaks(peaks: Mapping[tuple[str, int], float]) -> None:
     for (isa, n), peak in peaks.items():
-        print(f"{'peak':<16}  {peak:.0f} GFLOP/s with {isa} on {n} thread{'s' * (n > 1)}")
+        line = f"{'peak':<16}  {peak:.0f} GFLOP/s with {isa} on {n} thread{'s' * (n > 1)}"
+        if n > 1:
+            factor = peak / _peak(isa, 1)
+            line += f", {factor:.1f} times one thread's"
+            if factor < CROWDED * n:
+                line += ": they share cores, with each other or with something else that runs"
+        print(line)
 
 
 def _layers(texts: Sequence[str]) -> list[str]:
