@@ -187,8 +187,7 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case("sgd_step", (x, grad, velocity), {"lr": 0.1, "momentum": 0.9, "nesterov": True})
         yield Case("sgd_step", (x, grad, None), {"lr": 0.1})
         for decoupled in (False, True):
-            # Betas that float32 holds exactly: how 1 - beta is rounded is not what is measured.
-            settings = {"step": 3, "lr": 0.1, "beta1": 0.75, "beta2": 0.9375, "weight_decay": 0.01}
+            settings = {"step": 3, "lr": 0.1, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
             yield Case("adam_step", (x, grad, velocity, normal(size=size) ** 2), settings | {"decoupled": decoupled})
     for n, classes in ((1, 2), (17, 10), (5, 33)):
         x = normal(size=(n, classes), scale=5)

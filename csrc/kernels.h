@@ -95,9 +95,10 @@ typedef struct {
 } FN(cnn_sgd);
 
 typedef struct {
-    REAL beta1, beta2, eps, decay; /* g' = g + decay*w */
-    REAL shrink;                   /* w *= shrink before the update: the decoupled decay of AdamW */
-    REAL rate, root;               /* lr / (1 - beta1^t), sqrt(1 - beta2^t) */
+    REAL beta1, beta2, rest1, rest2; /* rest = 1 - beta, which the caller takes before it rounds */
+    REAL eps, decay;                 /* g' = g + decay*w */
+    REAL shrink;                     /* w *= shrink before the update: the decoupled decay of AdamW */
+    REAL rate, root;                 /* lr / (1 - beta1^t), sqrt(1 - beta2^t) */
 } FN(cnn_adam);
 
 typedef struct {

@@ -127,7 +127,7 @@ def test_adam_step(isa, rng, dtype, length, weight_decay, decoupled) -> None:
     truth = [a.astype(np.float64) for a in arrays]
     for step in (1, 2, 3):
         grad = normal(rng, length, dtype=dtype)
-        settings = {"lr": 0.05, "beta1": 0.8, "beta2": 0.95, "weight_decay": weight_decay, "decoupled": decoupled}
+        settings = {"lr": 0.05, "beta1": 0.9, "beta2": 0.999, "weight_decay": weight_decay, "decoupled": decoupled}
         functional.adam_step(arrays[0], grad, *arrays[1:], step, **settings)
         reference.adam_step(truth[0], grad.astype(np.float64), *truth[1:], step, **settings)
     for actual, expected in zip(arrays, truth, strict=True):

@@ -69,7 +69,8 @@ void FN(cnn_adam_step)(REAL *w, REAL *m, REAL *v2, const REAL *g, ptrdiff_t size
                        double beta2, double eps, double decay, int decoupled) {
     const double shrink = decoupled ? 1 - lr * decay : 1, root = sqrt(1 - pow(beta2, step));
     const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = w, .m = m, .v = v2, .a = g, .size = size,
-                           .adam = {(REAL)beta1, (REAL)beta2, (REAL)eps, (REAL)(decoupled ? 0 : decay), (REAL)shrink,
+                           .adam = {(REAL)beta1, (REAL)beta2, (REAL)(1 - beta1), (REAL)(1 - beta2), (REAL)eps,
+                                    (REAL)(decoupled ? 0 : decay), (REAL)shrink,
                                     (REAL)(lr / (1 - pow(beta1, step))), (REAL)root}};
     FN(chunked_run)(&v, FN(adam_task));
 }

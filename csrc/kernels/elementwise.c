@@ -42,7 +42,7 @@ void KERNEL(sgd)(REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd)
 
 void KERNEL(adam)(REAL *w, const REAL *g, REAL *m, REAL *v, ptrdiff_t n, const FN(cnn_adam) * a) {
     const vec b1 = vec_set1(a->beta1), b2 = vec_set1(a->beta2), decay = vec_set1(a->decay);
-    const vec n1 = vec_set1(1 - a->beta1), n2 = vec_set1(1 - a->beta2), shrink = vec_set1(a->shrink);
+    const vec n1 = vec_set1(a->rest1), n2 = vec_set1(a->rest2), shrink = vec_set1(a->shrink);
     const vec rate = vec_set1(-a->rate), root = vec_set1(1 / a->root), eps = vec_set1(a->eps);
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         const vec wi = FN(at)(w, i, n), gi = vec_fma(decay, wi, FN(at)(g, i, n));
