@@ -10,9 +10,10 @@ The metadata: ``format`` "cnnlib", ``format_version`` "1", ``cnnlib_version``, a
      "nodes": [{"name": "input", "shape": [1, 28, 28]},
                {"name": "0", "layer": "Conv2d", "config": {…}, "inputs": [0]},
                {"name": "twin", "same_layer_as": 1, "inputs": [0]}, …],
-     "outputs": [10]}
+     "outputs": [10], "output_names": ["main"]}
 
-where numbers are positions in the list of nodes, each of which reads only nodes before it.
+where the names of the outputs are left out if they have none, and numbers are positions in the list of nodes,
+each of which reads only nodes before it.
 """
 
 from __future__ import annotations
@@ -119,19 +120,14 @@ def load_state(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
 
 def write_atomically(path: PathLike, data: bytes) -> None:
     """Write `data` to `path` so that a crash leaves the old file or the whole new one, never a part."""
-    import tempfile
-
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    # Mode "x" takes no file that is there. The tempfile module would make one that only its owner may read.
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files that only the owner may read; a model has the mode of any other new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
@@ -163,7 +159,8 @@ def _architecture(model: Model) -> dict[str, Any]:
             first[layer] = i
             entry |= {"layer": type(layer).__name__, "config": layer.config(), "inputs": sources}
         nodes.append(entry)
-    return {"type": type(model).__name__, "nodes": nodes, "outputs": graph.outputs}
+    architecture = {"type": type(model).__name__, "nodes": nodes, "outputs": graph.outputs}
+    return architecture if model.output_names is None else architecture | {"output_names": model.output_names}
 
 
 def _rebuilt(architecture: Mapping[str, Any], state: Mapping[str, Array]) -> Model:
@@ -175,10 +172,15 @@ def _rebuilt(architecture: Mapping[str, Any], state: Mapping[str, Array]) -> Mod
     known = registered()
     nodes: list[Node] = []
     names: dict[Node, str] = {}
+    taken: set[str] = set()
     for entry in entries:
         name = entry["name"]
         if not isinstance(name, str):
             raise ValueError(f"a node's name is {name!r}")
+        # Each layer's parameters must be in the file under its own name, so all take no more memory than the file.
+        if name in taken:
+            raise ValueError(f"two nodes are named {name!r}")
+        taken.add(name)
         if "shape" in entry:
             node = Input(entry["shape"], name)
         else:
@@ -198,11 +200,18 @@ def _rebuilt(architecture: Mapping[str, Any], state: Mapping[str, Array]) -> Mod
         names[node] = name
     inputs = [node for node in nodes if node.layer is None]
     outputs = [nodes[_position(i, len(nodes))] for i in architecture["outputs"]]
+    graph = Graph(inputs, outputs, names)
     if architecture["type"] == "Sequential":
         layers = [node.layer for node in nodes if node.layer is not None]
-        return Sequential(*layers, input_shape=inputs[0].shape)
+        chain = Sequential(*layers, input_shape=inputs[0].shape)
+        if any(getattr(chain.graph, part) != getattr(graph, part) for part in ("names", "sources", "outputs")):
+            raise ValueError("the nodes of a Sequential are not a chain of layers, named by their positions")
+        return chain
+    output_names = architecture.get("output_names")
+    if output_names is not None and len(set(output_names)) != len(outputs):
+        raise ValueError(f"the names of {len(outputs)} outputs are {output_names!r}")
     model = Model(inputs, outputs)
-    model._set_graph(Graph(inputs, outputs, names))
+    model._set_graph(graph, None if output_names is None else tuple(output_names))
     return model
 
 

@@ -6,11 +6,15 @@ import json
 import os
 import stat
 import struct
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cnnlib.errors import DataError, FileFormatError
 from cnnlib.graph import Input
@@ -18,6 +22,7 @@ from cnnlib.layers import Add, AvgPool2d, Concat, Conv2d, Dropout, Flatten, Laye
 from cnnlib.model import Model, Sequential
 from cnnlib.models import lenet5
 from cnnlib.serialize import load, load_state, save, save_state, write_atomically
+from tests.helpers import Array
 
 
 def branched(dtype: type = np.float32) -> Model:
@@ -51,6 +56,18 @@ def test_a_model_comes_back_bit_by_bit(make: Any, dtype: type, tmp_path: Path, r
     twin.initialize(3)
 
 
+def test_settings_of_numpys_integers_can_be_saved(tmp_path: Path) -> None:
+    three, path = np.int64(3), tmp_path / "model"
+    layers = Conv2d(np.int32(1), three, (three, 3), padding=np.int8(1), rng=0), MaxPool2d(three), Flatten()
+    Sequential(*layers, Linear(three, three), input_shape=np.array([1, 3, 3])).save(path)
+    assert [repr(layer) for layer in load(path).layers.values()] == [
+        "Conv2d(1, 3, (3, 3), padding=1)",
+        "MaxPool2d(3)",
+        "Flatten()",
+        "Linear(3, 3)",
+    ]
+
+
 def test_other_programs_can_read_the_weights(tmp_path: Path) -> None:
     from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
@@ -80,15 +97,17 @@ def test_states_come_back(tmp_path: Path) -> None:
         assert loaded[name].shape == array.shape
 
 
-def test_writes_are_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_writes_are_atomic(step: str, error: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model"
     write_atomically(path, b"old")
 
-    def full(descriptor: int) -> None:
-        raise OSError("disk full")
+    def fails(*arguments: object) -> None:
+        raise error("disk full")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, step, fails)
+    with pytest.raises(error, match="disk full"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["model"]
@@ -206,6 +225,11 @@ def edited(path: Path, change: Any) -> None:
         (lambda a, m, s: a["nodes"][0].update(shape=[-2]), "positive ints"),
         (lambda a, m, s: a["nodes"][0].update(name=None), "name is None"),
         (lambda a, m, s: a.update(outputs=[9]), "node 9 is referred to"),
+        (lambda a, m, s: a["nodes"][2].update(name="0"), "two nodes are named '0'"),
+        (lambda a, m, s: a["nodes"][2].update(inputs=[0]), "not a chain"),
+        (lambda a, m, s: a["nodes"][2].update(name="7"), "not a chain"),
+        (lambda a, m, s: a.update(outputs=[1]), "not a chain"),
+        (lambda a, m, s: a.update(outputs=[1, 2]), "not a chain"),
         (lambda a, m, s: s.pop("0.bias"), r"0\.bias should be .* the file holds nothing"),
         (lambda a, m, s: s.update(extra=np.zeros(2)), "not in the model: extra"),
         (
@@ -219,6 +243,76 @@ def test_architectures_that_cannot_be_are_refused(change: Any, message: str, tmp
     edited(path, change)
     with pytest.raises(FileFormatError, match=rf"(?s)bad\.safetensors: .*{message}"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a["nodes"][1]["config"].update(in_features=30_000, out_features=30_000),
+        lambda a: a.update(nodes=a["nodes"][:1] + a["nodes"][1:2] * 50_000),
+        lambda a: a["nodes"][0].update(shape=[2**31 - 1] * 3),
+    ],
+    ids=["a-layer-of-4-GB", "one-layer-often", "input"],
+)
+def test_what_a_file_announces_takes_no_memory(change: Any, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "bad.safetensors"
+    Sequential(Linear(300, 300, rng=0), input_shape=300).save(path)
+    state, metadata = load_state(path)
+    architecture = json.loads(metadata["architecture"])
+    change(architecture)
+    save_state(state, path, {**metadata, "architecture": json.dumps(architecture)})
+
+    def peak() -> int:
+        kilobytes: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return kilobytes >> (10 if sys.platform == "darwin" else 0)
+
+    before = peak()
+    with pytest.raises(FileFormatError):
+        load(path)
+    assert peak() - before < 200_000
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, dict[str, Array], dict[str, str]]:
+    path = tmp_path_factory.mktemp("saved") / "model"
+    branched().save(path)
+    return (path.read_bytes(), *load_state(path))
+
+
+@given(data=st.data())
+def test_changed_bytes_load_or_are_refused(saved: Any, data: st.DataObject, tmp_path: Path) -> None:
+    changed = bytearray(saved[0])
+    (header,) = struct.unpack_from("<Q", changed)
+    for _ in range(data.draw(st.integers(1, 3))):
+        end = data.draw(st.sampled_from([8, 8 + header, len(changed)]))
+        changed[data.draw(st.integers(0, end - 1))] ^= data.draw(st.integers(1, 255))
+    path = tmp_path / "changed"
+    path.write_bytes(changed)
+    with suppress(FileFormatError):
+        load(path).summary()
+
+
+VALUES = [None, True, 0, -1, 3, 1.5, float("nan"), 10**12, 10**400, "", "x", [], {}, [1, 2], [[1, 2]], {"a": 1}]
+
+
+def places(tree: Any) -> list[tuple[Any, Any]]:
+    """Return (container, key) of every value in a tree of dicts and lists."""
+    keys = list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    return [place for key in keys for place in ((tree, key), *places(tree[key]))]
+
+
+@given(data=st.data())
+@settings(max_examples=200)
+def test_a_changed_architecture_loads_or_is_refused(saved: Any, data: st.DataObject, tmp_path: Path) -> None:
+    _, state, metadata = saved
+    architecture = json.loads(metadata["architecture"])
+    container, key = data.draw(st.sampled_from(places(architecture)))
+    container[key] = data.draw(st.sampled_from(VALUES))
+    path = tmp_path / "changed"
+    save_state(state, path, {**metadata, "architecture": json.dumps(architecture)})
+    with suppress(FileFormatError):
+        load(path).summary()
 
 
 def test_a_layer_that_is_not_registered_cannot_be_saved(tmp_path: Path) -> None:

@@ -71,8 +71,10 @@ def count(value: Any, name: str) -> int:
 
 
 def as_given(value: Any) -> Any:
-    """Return a setting as it is kept: as given, but a pair that comes from a file as a list becomes a tuple."""
-    return tuple(value) if isinstance(value, list) else value
+    """Return a setting as it is kept and as a file can hold it: a pair as a tuple, NumPy's integers as ints."""
+    if isinstance(value, (list, tuple)):
+        return tuple(as_given(item) for item in value)
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
