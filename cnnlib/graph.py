@@ -59,7 +59,7 @@ def Input(shape: int | Sequence[int], name: str | None = None) -> Node:
     >>> Input((1, 28, 28))
     <Node Input: 1 × 28 × 28>
     """
-    sizes = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    sizes = tuple(shape) if isinstance(shape, (Sequence, np.ndarray)) else (shape,)
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ShapeError(f"Input shape {sizes}: expected positive ints, without the batch dimension N")

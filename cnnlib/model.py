@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnlib import functional
-from cnnlib.errors import ConfigError, DataError, DTypeError, GraphError, ShapeError, TrainingError
-from cnnlib.graph import Graph, Input, Node, Shape, shape_text
+from cnnlib.errors import DataError, DTypeError, GraphError, ShapeError, TrainingError
+from cnnlib.graph import Graph, Input, Node, Shape, check_name, shape_text
 from cnnlib.init import RNG, as_generator
 from cnnlib.layers.base import Layer, Parameter
+from cnnlib.layers.checks import count
 from cnnlib.plan import Plan, PlanCache
 
 __all__ = ["Model", "Sequential"]
@@ -28,7 +28,10 @@ class Model:
     """What `outputs` are of `inputs`: a directed acyclic graph of layers.
 
     inputs, outputs: a node or a sequence of nodes, from ``Input(shape)`` and ``layer(node)``. A model of several inputs
-    takes, and one of several outputs returns, a tuple of arrays in the same order.
+    takes, and one of several outputs returns, a tuple of arrays in the same order. Outputs may have names, ``{"main":
+    a, "aux": b}``: the model then returns a dict, and `backward` takes one.
+
+    A model called on a node stands in another graph, with the same layers: ``top(bottom(x))``.
 
     Arrays are converted to the model's dtype by `cnnlib.functional.as_input`: uint8 is taken for pixels and scaled to
     0…1, other numbers keep their value. What a model returns is the caller's own.
@@ -45,18 +48,26 @@ class Model:
     ['linear.weight', 'linear.bias', 'top.weight', 'top.bias']
     """
 
-    def __init__(self, inputs: Node | Sequence[Node], outputs: Node | Sequence[Node]) -> None:
+    def __init__(self, inputs: Node | Sequence[Node], outputs: Node | Sequence[Node] | Mapping[str, Node]) -> None:
         self._start()
-        self._set_graph(Graph(_sequence(inputs), _sequence(outputs)))
+        names = None
+        if isinstance(outputs, Mapping):
+            names, outputs = tuple(outputs), list(outputs.values())
+        self._set_graph(Graph(_sequence(inputs), _sequence(outputs)), names)
 
     def _start(self) -> None:
         self._graph: Graph | None = None
+        self._output_names: tuple[str, ...] | None = None
         self._plans = PlanCache()
         self._trained: Plan | None = None
         self._training = False
+        self._parts: dict[tuple[int, ...], Model] = {}
 
-    def _set_graph(self, graph: Graph) -> None:
-        self._graph, self._plans, self._trained = graph, PlanCache(), None
+    def _set_graph(self, graph: Graph, output_names: tuple[str, ...] | None = None) -> None:
+        for name in output_names or ():
+            check_name(name)
+        self._graph, self._output_names = graph, output_names
+        self._plans, self._trained, self._parts = PlanCache(), None, {}
 
     @property
     def graph(self) -> Graph:
@@ -73,10 +84,49 @@ class Model:
         """The layers by name, in the order in which they are computed."""
         return self.graph.layers
 
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """The names of the outputs, in their order; None if they have none."""
+        return self._output_names
+
+    def node(self, name: str | int) -> Node:
+        """Return the node of that name, of that named output, or at that position; a new layer can be put on it.
+
+        Raises GraphError, listing the names, if there is none.
+        """
+        return self.graph.nodes[self._position(name)]
+
+    def __getitem__(self, name: str | int) -> Layer:
+        """Return the layer of the node of that name, or the layer at a position of ``layers``.
+
+        >>> from cnnlib.layers import Linear, ReLU
+        >>> model = Sequential(Linear(4, 3), ReLU(), input_shape=4)
+        >>> model["0"], model[-1]
+        (Linear(4, 3), ReLU())
+        """
+        if isinstance(name, str) and self._graph is not None:
+            layer = self.node(name).layer
+            if layer is None:
+                raise GraphError(f"{name!r} is an input, not a layer")
+            return layer
+        layers = self.layers
+        found = list(layers.values())
+        if name in layers:
+            return layers[str(name)]
+        if isinstance(name, int) and -len(found) <= name < len(found):
+            return found[name]
+        raise GraphError(f"no layer {name!r}; there are {len(found)}: {', '.join(layers)}")
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers.values())
+
     # Running
 
     def forward(self, x: Any, training: bool | None = None, *, copy: bool = True) -> Any:
-        """Return the outputs for a batch: arrays N × output shape.
+        """Return the outputs for a batch: arrays N × output shape, in a dict if they have names.
 
         x: an array N × input shape; for several inputs a sequence of arrays. training: keep what `backward` needs and
         let layers such as Dropout do what they do in training; None: as set by ``train()`` and ``eval()``, at first no.
@@ -85,50 +135,53 @@ class Model:
         Raises ShapeError, DTypeError or DataError (an empty batch), naming the input, what it needs and a fix.
         """
         xs = self._arrays(x)
-        dtype = self._dtype(xs)
-        converted = [functional.as_input(array, dtype) for array in xs]
-        key = (len(xs[0]), dtype, self._training if training is None else bool(training))
+        key = (len(xs[0]), self._dtype(xs), self._training if training is None else bool(training))
         if key[2]:
             if self._trained is not None:
                 self._plans.give_back(self._trained)
             self._trained = None
             plan = self._plans.take(self.graph, key)
-            outputs = plan.forward(converted)
+            outputs = plan.forward(xs)
             self._trained = plan
             return self._packed([y.copy() if copy else y for y in outputs])
         with self._plans.borrowed(self.graph, key) as plan:
             # Copied whatever `copy` says: another thread may have the buffer next.
-            return self._packed([y.copy() for y in plan.forward(converted)])
+            return self._packed([y.copy() for y in plan.forward(xs)])
 
     def backward(self, dy: Any, *, input_grad: bool = True) -> Any:
         """Return the gradients of the last training forward's inputs from those of its outputs; add the parameters'.
 
-        dy: an array as the output was (a sequence of them for several outputs). input_grad=False: the inputs'
-        gradients are not computed, and None is returned. Parameter gradients add up until ``zero_grad()``. The arrays
-        that forward was given must not have been changed meanwhile.
+        dy: an array as the output was (a sequence for several outputs, a dict for named ones). input_grad=False: the
+        inputs' gradients are not computed, and None is returned. Parameter gradients add up until ``zero_grad()``. The
+        arrays that forward was given must not have been changed meanwhile.
 
-        Raises TrainingError without a ``forward(x, training=True)`` before, ShapeError if a gradient does not fit.
+        Raises TrainingError without a ``forward(x, training=True)`` before, ShapeError or DTypeError if a gradient does
+        not fit, GraphError if the names of `dy` are not those of the outputs.
         """
         plan = self._trained
         if plan is None:
             raise TrainingError("backward before forward: call forward(x, training=True) first")
         batch, dtype, _ = plan.key
         outputs = self.graph.outputs
-        given = [dy] if len(outputs) == 1 else list(dy)
-        if len(given) != len(outputs):
-            raise ShapeError(f"backward: the model has {len(outputs)} outputs, got {len(given)} gradients")
+        if self._output_names is not None:
+            given: Any = list(self.by_output(dy, "backward").values())
+        else:
+            given = [dy] if len(outputs) == 1 else dy
+        if not isinstance(given, (list, tuple)) or len(given) != len(outputs):
+            raise ShapeError(f"backward: the model has {len(outputs)} outputs: give a list of their gradients in order")
         gradients = []
         for node, gradient in zip(outputs, given, strict=True):
             array = np.asarray(gradient)
             shape = (batch, *self.graph.nodes[node].shape)
             if array.shape != shape or array.dtype.kind != "f":
-                raise ShapeError(
+                error = ShapeError if array.shape != shape else DTypeError
+                raise error(
                     f"backward: the gradient of output {self.graph.names[node]!r} must be floats of shape {shape}, "
                     f"as forward returned it; got {array.dtype} {array.shape}"
                 )
             gradients.append(np.ascontiguousarray(array, dtype))
         dxs = plan.backward(gradients, input_grad)
-        return self._packed([dx.copy() for dx in dxs if dx is not None]) if input_grad else None
+        return _one_or_all([dx.copy() for dx in dxs if dx is not None]) if input_grad else None
 
     def predict(self, x: Any, batch_size: int = 256) -> Any:
         """Return the outputs for any number of samples, `batch_size` at a time, for inference whatever the mode.
@@ -137,23 +190,102 @@ class Model:
         >>> Sequential(Flatten()).predict(np.full((1000, 1, 2, 2), 255, np.uint8))[999].tolist()
         [1.0, 1.0, 1.0, 1.0]
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size = {batch_size}: expected at least 1")
+        batch_size = count(batch_size, "batch_size")
         xs = self._arrays(x)
         n = len(xs[0])
         dtype = self._dtype(xs)
         results = [np.empty((n, *self.graph.nodes[node].shape), dtype) for node in self.graph.outputs]
         for start in range(0, n, batch_size):
             part = slice(start, start + batch_size)
-            batch = [functional.as_input(array[part], dtype) for array in xs]
+            batch = [array[part] for array in xs]
             with self._plans.borrowed(self.graph, (len(batch[0]), dtype, False)) as plan:
                 for result, y in zip(results, plan.forward(batch), strict=True):
                     result[part] = y
         return self._packed(results)
 
+    def features(self, x: Any, at: str | int | Sequence[str | int], batch_size: int = 256) -> Any:
+        """Return the values of a node for any number of samples, computed as `predict` does but no further than there.
+
+        at: the node's name, as in ``summary()`` and ``graph.names``, the name of an output, or a node's position (0 is
+        the input). For a sequence of them a dict is returned, from one pass.
+
+        >>> from cnnlib.layers import Linear, ReLU
+        >>> model = Sequential(Linear(4, 3, rng=0), ReLU(), Linear(3, 2, rng=1), input_shape=4)
+        >>> x = np.ones((5, 4), np.float32)
+        >>> hidden = model.features(x, at="1")
+        >>> hidden.shape, np.array_equal(model[2](hidden), model.predict(x))
+        ((5, 3), True)
+
+        Raises GraphError, listing the names, if there is no such node; else as `forward`.
+        """
+        xs = self._arrays(x)
+        names = [at] if isinstance(at, (str, int)) else list(at)
+        nodes = tuple(self._position(name) for name in names)
+        part = self._parts.get(nodes)
+        if part is None:
+            # The oldest goes, so that the buffers of many nodes do not pile up.
+            if len(self._parts) >= 8:
+                self._parts.pop(next(iter(self._parts)), None)
+            part = self._parts[nodes] = self._part(nodes)
+        needed = [self.graph.nodes[i] for i in self.graph.inputs]
+        given = [array for node, array in zip(needed, xs, strict=True) if node in part.graph.nodes]
+        values = part.predict(given[0] if len(given) == 1 else given, batch_size)
+        if isinstance(at, (str, int)):
+            return values
+        return dict(zip(names, [values] if len(names) == 1 else values, strict=True))
+
+    def _part(self, nodes: tuple[int, ...]) -> Model:
+        """Return a model of the same layers that ends at `nodes`."""
+        graph = self.graph
+        needed = set(nodes)
+        for node in reversed(range(len(graph.nodes))):
+            if node in needed:
+                needed.update(graph.sources[node])
+        part = Model.__new__(Model)
+        part._start()
+        inputs = [graph.nodes[node] for node in graph.inputs if node in needed]
+        names = dict(zip(graph.nodes, graph.names, strict=True))
+        part._set_graph(Graph(inputs, [graph.nodes[node] for node in nodes], names))
+        # A part without parameters computes in the dtype of the whole.
+        part.graph.dtype = graph.dtype
+        return part
+
+    def _position(self, name: str | int) -> int:
+        graph = self.graph
+        if isinstance(name, str):
+            if name in graph.names:
+                return graph.names.index(name)
+            if self._output_names is not None and name in self._output_names:
+                return graph.outputs[self._output_names.index(name)]
+        elif -len(graph.nodes) <= name < len(graph.nodes):
+            return name % len(graph.nodes)
+        outputs = f", outputs {', '.join(self._output_names)}" if self._output_names else ""
+        raise GraphError(f"no node {name!r}; there are {', '.join(graph.names)}{outputs}")
+
     def __call__(self, x: Any, training: bool | None = None) -> Any:
-        """The same as `forward`."""
-        return self.forward(x, training)
+        """The same as `forward`; on a node, or a sequence of nodes for several inputs, add the layers to its graph."""
+        nodes = [x] if isinstance(x, Node) else x
+        if not isinstance(nodes, (list, tuple)) or not nodes or not all(isinstance(node, Node) for node in nodes):
+            return self.forward(x, training)
+        return self._placed(list(nodes))
+
+    def _placed(self, inputs: list[Node]) -> Any:
+        graph = self.graph
+        if len(inputs) != len(graph.inputs):
+            raise GraphError(f"{self!r}: called on {len(inputs)} nodes, it has {len(graph.inputs)} inputs")
+        values: list[Node] = []
+        for name, node, sources in zip(graph.names, graph.nodes, graph.sources, strict=True):
+            if node.layer is not None:
+                values.append(node.layer(*(values[source] for source in sources)))
+                continue
+            given = inputs[len(values)]
+            if given.shape != node.shape:
+                raise ShapeError(
+                    f"input {name!r} of the model needs N × {shape_text(node.shape)}, the node gives "
+                    f"N × {shape_text(given.shape)}"
+                )
+            values.append(given)
+        return self._packed([values[node] for node in graph.outputs])
 
     def train(self) -> Model:
         """Make ``forward`` train where it is not told otherwise; returns the model."""
@@ -270,9 +402,27 @@ class Model:
                 raise DataError(f"input {name!r} of shape {array.shape}: the batch is empty")
         return xs
 
-    @staticmethod
-    def _packed(arrays: list[Array]) -> Any:
-        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+    def by_output(self, given: Any, what: str) -> dict[str, Any]:
+        """Return a mapping with one entry for each named output, in the outputs' order.
+
+        Raises GraphError, naming what is missing and what is too much, if the names are not those of the outputs.
+        """
+        names = self._output_names or ()
+        if not isinstance(given, Mapping):
+            raise GraphError(f"{what}: the model's outputs have names: give a dict with {', '.join(map(repr, names))}")
+        missing = [repr(name) for name in names if name not in given]
+        unknown = [repr(name) for name in given if name not in names]
+        if missing or unknown:
+            parts = [f"missing {', '.join(missing)}"] * bool(missing) + [f"unknown {', '.join(unknown)}"] * bool(
+                unknown
+            )
+            raise GraphError(f"{what}: {'; '.join(parts)}; the model's outputs are {', '.join(map(repr, names))}")
+        return {name: given[name] for name in names}
+
+    def _packed(self, values: Sequence[Any]) -> Any:
+        if self._output_names is not None:
+            return dict(zip(self._output_names, values, strict=True))
+        return _one_or_all(values)
 
 
 class Sequential(Model):
@@ -328,6 +478,11 @@ class Sequential(Model):
         lines = [f"  ({name}): {layer!r}" for name, layer in self.layers.items()]
         return "\n".join(["Sequential(", *lines, ")"])
 
+    def _placed(self, inputs: list[Node]) -> Any:
+        if self._graph is None:
+            self.build(inputs[0].shape)
+        return super()._placed(inputs)
+
     def _arrays(self, x: Any) -> list[Array]:
         if self._graph is None:
             shape = np.shape(x)
@@ -337,8 +492,12 @@ class Sequential(Model):
         return super()._arrays(x)
 
 
+def _one_or_all(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else tuple(values)
+
+
 def _sequence(nodes: Node | Sequence[Node]) -> list[Node]:
-    return [nodes] if isinstance(nodes, Node) else list(nodes)
+    return list(nodes) if isinstance(nodes, Sequence) else [nodes]
 
 
 def _hint(got: Shape, needed: Shape) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnlib import functional
 from cnnlib.errors import ShapeError, TrainingError
 from cnnlib.graph import Graph, Shape
 from cnnlib.layers.base import Layer
@@ -93,7 +94,8 @@ class Plan:
     """What runs for batches of N = `batch` samples of one dtype, for training or for inference.
 
     ``forward(xs)`` and ``backward(dys, needs_input_grad)`` return the plan's own buffers (or `xs` and `dys`
-    themselves): they hold until the plan runs again.
+    themselves): they hold until the plan runs again. Inputs of another dtype are converted into buffers, too, by
+    `cnnlib.functional.as_input`.
     """
 
     def __init__(self, graph: Graph, batch: int, dtype: np.dtype[Any], training: bool) -> None:
@@ -102,12 +104,13 @@ class Plan:
         self.steps = self._plan_forward()
         self._routes: dict[bool, list[tuple[Step, Route]]] = {}
         self._gradient_memory = Memory()
+        self._inputs: dict[int, Array] = {}
 
     def forward(self, xs: Sequence[Array]) -> list[Array]:
         """Return the outputs for inputs of shape N × input shape."""
         values: list[Any] = [None] * len(self.graph.nodes)
         for node, x in zip(self.graph.inputs, xs, strict=True):
-            values[node] = x
+            values[node] = self._converted(node, x)
         for step in self.steps:
             step.forward(values)
         return [values[node] for node in self.graph.outputs]
@@ -128,6 +131,14 @@ class Plan:
         for step, route in self._routes[needs_input_grad]:
             step.backward(gradients, route)
         return [gradients[node] if needs_input_grad else None for node in self.graph.inputs]
+
+    def _converted(self, node: int, x: Array) -> Array:
+        dtype = self.key[1]
+        if x.dtype == dtype and x.flags.c_contiguous:
+            return x
+        if node not in self._inputs:
+            self._inputs[node] = np.empty(x.shape, dtype)
+        return functional.as_input(x, dtype, out=self._inputs[node])
 
     def _plan_forward(self) -> list[Step]:
         batch, dtype, training = self.key

@@ -34,18 +34,29 @@ __all__ = [
     "as_input",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_moments",
+    "batch_norm",
+    "batch_norm_backward",
     "conv2d",
     "conv2d_backward",
     "cross_entropy",
+    "leaky_relu",
+    "leaky_relu_backward",
     "linear",
     "linear_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "prelu",
+    "prelu_backward",
     "relu",
     "relu_backward",
     "sgd_step",
+    "sigmoid",
+    "sigmoid_backward",
     "softmax",
     "softmax_backward",
+    "tanh",
+    "tanh_backward",
 ]
 
 Array = NDArray[Any]
@@ -54,11 +65,12 @@ Outs = tuple[Array | None, Array | None, Array | None]
 Gradients = tuple[Array | None, Array | None, Array | None]
 
 
-def as_input(x: Any, dtype: DTypeLike = np.float32) -> Array:
+def as_input(x: Any, dtype: DTypeLike = np.float32, *, out: Array | None = None) -> Array:
     """Return `x` as a C-contiguous array of `dtype`: the one conversion rule for what users feed a model.
 
     uint8 is taken for pixels and multiplied by 1/255; bool, other integers and other floats keep their value.
-    Nothing is copied if `x` is as it should be already. Raises DTypeError for every other element type.
+    Nothing is copied if `x` is as it should be already; otherwise the result goes to `out`, of that shape and dtype,
+    where it is given. Raises DTypeError for every other element type.
 
     >>> as_input(np.array([0, 255], dtype=np.uint8))
     array([0., 1.], dtype=float32)
@@ -66,11 +78,14 @@ def as_input(x: Any, dtype: DTypeLike = np.float32) -> Array:
     array, kind = np.asarray(x), np.dtype(dtype)
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"input has dtype {array.dtype}: expected pixels (uint8), other integers, bools or floats")
-    if array.dtype == np.uint8:
-        array = array.astype(kind, order="C")
-        array *= 1 / 255
+    if array.dtype == kind and array.flags.c_contiguous:
         return array
-    return np.asarray(array, dtype=kind, order="C")
+    if out is None:
+        out = np.empty(array.shape, kind)
+    np.copyto(out, array, casting="unsafe")
+    if array.dtype == np.uint8:
+        out *= 1 / 255
+    return out
 
 
 # Convolution
@@ -319,6 +334,101 @@ def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> 
     return _deliver(np.where(x > 0, grad_output, 0), out)
 
 
+def sigmoid(x: Array, *, out: Array | None = None) -> Array:
+    """Return σ(x) = 1/(1 + e^-x), by e^-|x|, which cannot overflow. `out` may be x. Any shape.
+
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    e = np.exp(-np.abs(x))
+    return _deliver(np.where(x > 0, 1, e) / (1 + e), out)
+
+
+def sigmoid_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
+    """Return grad_output · y (1 - y) for y = sigmoid(x). `out` may be either argument. Any shape.
+
+    >>> sigmoid_backward(np.array([2.0]), np.array([0.5])).tolist()
+    [0.5]
+    """
+    return _deliver(grad_output * (y * (1 - y)), out)
+
+
+def tanh(x: Array, *, out: Array | None = None) -> Array:
+    """Return tanh(x) = (e^x - e^-x)/(e^x + e^-x). `out` may be x. Any shape.
+
+    >>> tanh(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    return _deliver(np.tanh(x), out)
+
+
+def tanh_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
+    """Return grad_output · (1 - y²) for y = tanh(x). `out` may be either argument. Any shape.
+
+    >>> tanh_backward(np.array([2.0]), np.array([0.5])).tolist()
+    [1.5]
+    """
+    return _deliver(grad_output * ((1 - y) * (1 + y)), out)
+
+
+def leaky_relu(x: Array, negative_slope: float = 0.01, *, out: Array | None = None) -> Array:
+    """Return x where x > 0, else negative_slope·x. `out` may be x. Any shape.
+
+    >>> leaky_relu(np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
+    [-1.0, 0.0, 3.0]
+    """
+    return _deliver(np.where(x > 0, x, x * x.dtype.type(negative_slope)), out)
+
+
+def leaky_relu_backward(
+    grad_output: Array, x: Array, negative_slope: float = 0.01, *, out: Array | None = None
+) -> Array:
+    """Return grad_output where x > 0, else negative_slope·grad_output. `out` may be either array. Any shape.
+
+    >>> leaky_relu_backward(np.array([4.0, 4.0, 4.0]), np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
+    [2.0, 2.0, 4.0]
+    """
+    return _deliver(np.where(x > 0, grad_output, grad_output * x.dtype.type(negative_slope)), out)
+
+
+def prelu(x: Array, weight: Array, *, out: Array | None = None) -> Array:
+    """Return x where x > 0, else weight·x: one slope for all channels, or one for each.
+
+    Shapes: x and the result (N, C, …), weight (1,) or (C,).
+
+    >>> prelu(np.array([[-2.0, -2.0]]), np.array([0.5, 0.25])).tolist()
+    [[-1.0, -0.5]]
+    """
+    return _deliver(np.where(x > 0, x, x * _by_channel(weight, x)), out)
+
+
+def prelu_backward(
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    *,
+    needs: tuple[bool, bool] = (True, True),
+    out: tuple[Array | None, Array | None] = (None, None),
+) -> tuple[Array | None, Array | None]:
+    """Return the gradients of `prelu` for (x, weight), None where `needs` says so.
+
+    ∂J/∂x = g where x > 0, else weight·g; ∂J/∂weight = Σ g x over the places where x ≤ 0 that share the weight.
+    Shapes: grad_output and x (N, C, …), weight (1,) or (C,).
+
+    >>> dx, dw = prelu_backward(np.array([[1.0, 1.0]]), np.array([[-2.0, 3.0]]), np.array([0.5]))
+    >>> dx.tolist(), dw.tolist()
+    ([[0.5, 1.0]], [-2.0])
+    """
+    grad_x = grad_weight = None
+    if needs[0]:
+        grad_x = _deliver(np.where(x > 0, grad_output, grad_output * _by_channel(weight, x)), out[0])
+    if needs[1]:
+        terms = np.where(x > 0, 0, x * grad_output)
+        grad_weight = terms.sum(axis=_but_channels(x)) if weight.size > 1 else terms.sum().reshape(1)
+        grad_weight = _deliver(grad_weight, out[1])
+    return grad_x, grad_weight
+
+
 def softmax(x: Array, *, out: Array | None = None) -> Array:
     """Return p = exp(x) / Σ_c exp(x), the largest x of each row subtracted first, so that nothing overflows.
 
@@ -360,6 +470,76 @@ def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple
     value = -(target * log_p).sum() / len(x)
     grad = (np.exp(log_p) * target.sum(axis=1, keepdims=True) - target) / len(x)
     return float(value), _deliver(grad, out)
+
+
+# Batch normalisation
+
+
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """Return each channel's mean and (biased) variance over the batch, and over the pixels of images.
+
+    μ_c = 1/M Σ x, σ²_c = 1/M Σ (x - μ_c)², where M = N·H·W. Shapes: x (N, C) or (N, C, …), the results (C,).
+
+    >>> mean, var = batch_moments(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    >>> mean.tolist(), var.tolist()
+    ([2.0, 5.0], [1.0, 0.0])
+    """
+    return x.mean(axis=_but_channels(x)), x.var(axis=_but_channels(x))
+
+
+def batch_norm(
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return weight·(x - mean)/√(var + eps) + bias, channel by channel; without them weight is 1 and bias 0.
+
+    Shapes: x and the result (N, C) or (N, C, …), the others (C,). Source: Ioffe and Szegedy, arXiv:1502.03167.
+
+    >>> x = np.array([[1.0], [3.0]])
+    >>> batch_norm(x, *batch_moments(x), eps=0.0).tolist()
+    [[-1.0], [1.0]]
+    """
+    scale = 1 / np.sqrt(var + eps) if weight is None else weight / np.sqrt(var + eps)
+    result = (x - _by_channel(mean, x)) * _by_channel(scale, x)
+    return _deliver(result if bias is None else result + _by_channel(bias, x), out)
+
+
+def batch_norm_backward(
+    grad_output: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None = None,
+    eps: float = 1e-5,
+    *,
+    needs: Needs = (True, True, True),
+    out: Outs = (None, None, None),
+) -> Gradients:
+    """Return the gradients for (x, weight, bias), where `mean` and `var` are the moments of x, which depend on x.
+
+    With g = grad_output, h = (x - μ)/√(σ² + eps) and ⟨·⟩ a channel's mean: ∂J/∂bias = Σ g, ∂J/∂weight = Σ g h,
+    ∂J/∂x = weight/√(σ² + eps)·(g - ⟨g⟩ - h ⟨g h⟩). None where `needs` says so.
+
+    >>> x = np.array([[1.0], [3.0]])
+    >>> dx, dw, db = batch_norm_backward(np.array([[1.0], [2.0]]), x, *batch_moments(x), eps=0.0)
+    >>> dx.tolist(), dw.tolist(), db.tolist()
+    ([[0.0], [0.0]], [1.0], [3.0])
+    """
+    axes = _but_channels(x)
+    inverse = 1 / np.sqrt(var + eps)
+    h = (x - _by_channel(mean, x)) * _by_channel(inverse, x)
+    scale = inverse if weight is None else weight * inverse
+    centred = grad_output - grad_output.mean(axis=axes, keepdims=True)
+    grad_x = _by_channel(scale, x) * (centred - h * (grad_output * h).mean(axis=axes, keepdims=True))
+    gradients = grad_x, (grad_output * h).sum(axis=axes), grad_output.sum(axis=axes)
+    first, second, third = (gradient if need else None for gradient, need in zip(gradients, needs, strict=True))
+    return _deliver_all((first, second, third), out)
 
 
 # Optimizer steps
@@ -498,6 +678,15 @@ def _window_pixels(
     inside: Array = np.ones((1, 1, *x_shape[2:]), dtype)
     counts: Array = _windows(_padded(inside, paddings), kernels, strides).sum(axis=(2, 3))
     return counts
+
+
+def _by_channel(values: Array, x: Array) -> Array:
+    """Return a value a channel, or one for all, as it broadcasts against x (N, C, …)."""
+    return values.reshape(-1, *(1 for _ in x.shape[2:]))
+
+
+def _but_channels(x: Array) -> tuple[int, ...]:
+    return 0, *range(2, x.ndim)
 
 
 def _deliver(result: Array, out: Array | None) -> Array:

@@ -155,6 +155,7 @@ def test_what_is_no_graph_is_refused() -> None:
         (lambda: Model(y, ReLU()(y)), r"inputs: .*ReLU\(\).* is computed by a layer"),
         (lambda: Model([x, x], y), "same Input is given twice"),
         (lambda: Model(x, [ReLU()]), "outputs: expected nodes.*got ReLU"),
+        (lambda: Model(None, y), "inputs: expected nodes.*got NoneType"),
         (lambda: Model(x, ReLU(name="a")(ReLU(name="a")(x))), "two parts of the model are named 'a'"),
         (lambda: Sequential(), "at least one layer"),
         (lambda: Sequential(ReLU(), "relu"), "layer 1 is str"),  # type: ignore[arg-type]
@@ -164,7 +165,7 @@ def test_what_is_no_graph_is_refused() -> None:
     for make, message in cases:
         with pytest.raises(GraphError, match=message):
             make()
-    for shape in ((0,), (2, -1), (2.0,), (True,)):
+    for shape in ((0,), (2, -1), (2.0,), (True,), 2.5, None, "ab"):
         with pytest.raises(ShapeError, match="expected positive ints"):
             Input(shape)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="name = 7"):

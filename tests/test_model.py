@@ -68,8 +68,9 @@ def test_inputs_that_are_no_batch_of_numbers_are_refused() -> None:
             run(np.full((1, 1, 4, 4), "7"))
         with pytest.raises(DTypeError, match="complex128"):
             run(np.zeros((1, 1, 4, 4), complex))
-    with pytest.raises(ConfigError, match="batch_size = 0"):
-        model.predict(np.zeros((1, 1, 4, 4)), batch_size=0)
+    for none in (0, 2.5, "3"):
+        with pytest.raises(ConfigError, match=f"batch_size = {none!r}: expected an int of at least 1"):
+            model.predict(np.zeros((1, 1, 4, 4)), batch_size=none)  # type: ignore[arg-type]
     a, b = Input(2), Input(2)
     two = Model([a, b], a + b)
     with pytest.raises(ShapeError, match="2 inputs: give a list of 2"):
@@ -134,15 +135,16 @@ def test_backward_needs_a_training_forward_and_a_gradient_that_fits() -> None:
     with pytest.raises(TrainingError, match=r"forward\(x, training=True\)"):
         model.backward(y)
     model.forward(x, training=True)
-    for wrong in (y[:1], y.astype(int), np.zeros((2, 3, 1), np.float32)):
-        with pytest.raises(ShapeError, match=r"gradient of output '3' must be floats of shape \(2, 3\)"):
+    for wrong, error in ((y[:1], ShapeError), (np.zeros((2, 3, 1)), ShapeError), (y.astype(int), DTypeError)):
+        with pytest.raises(error, match=r"gradient of output '3' must be floats of shape \(2, 3\)"):
             model.backward(wrong)
     np.testing.assert_array_equal(model.backward(y.astype(np.float64)), model.backward(np.asfortranarray(y)))
     node = Input(2)
     two = Model(node, [node, ReLU()(node)])
     two.forward(np.ones((1, 2)), training=True)
-    with pytest.raises(ShapeError, match="2 outputs, got 1 gradients"):
-        two.backward(np.ones((1, 2)))
+    for none in (np.ones((1, 2)), [np.ones((1, 2))], 1.0):
+        with pytest.raises(ShapeError, match="2 outputs: give a list of their gradients"):
+            two.backward(none)
 
 
 def test_gradients_add_up_until_zero_grad(rng: np.random.Generator) -> None:

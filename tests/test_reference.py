@@ -217,6 +217,13 @@ def test_as_input() -> None:
     ready = np.zeros((2, 3), np.float32)
     assert reference.as_input(ready) is ready
     assert reference.as_input(ready.T).flags.c_contiguous
+    out = np.full_like(ready, np.nan)
+    assert reference.as_input(ready, out=out) is ready
+    for other in (np.arange(6, dtype=np.int64).reshape(2, 3), ready.astype(">f4"), np.asfortranarray(ready + 2)):
+        assert reference.as_input(other, out=out) is out
+        np.testing.assert_array_equal(out, other)
+    assert reference.as_input(np.full((2, 3), 255, np.uint8), out=out) is out
+    assert (out == 1).all()
     for refused in (np.array(["1"]), np.array([1j]), np.array([None]), np.array(["2020"], "M8[Y]")):
         with pytest.raises(DTypeError, match="dtype"):
             reference.as_input(refused)
