@@ -90,32 +90,26 @@ class Model:
         return self._output_names
 
     def node(self, name: str | int) -> Node:
-        """Return the node of that name, of that named output, or at that position; a new layer can be put on it.
+        """Return the node of that name, of that named output, or of the layer at that position of ``layers``.
+
+        A new layer can be put on it: the start of another model that shares the layers below.
 
         Raises GraphError, listing the names, if there is none.
         """
         return self.graph.nodes[self._position(name)]
 
     def __getitem__(self, name: str | int) -> Layer:
-        """Return the layer of the node of that name, or the layer at a position of ``layers``.
+        """Return the layer of that node, or the one at that position of ``layers``.
 
         >>> from cnnlib.layers import Linear, ReLU
         >>> model = Sequential(Linear(4, 3), ReLU(), input_shape=4)
         >>> model["0"], model[-1]
         (Linear(4, 3), ReLU())
         """
-        if isinstance(name, str) and self._graph is not None:
-            layer = self.node(name).layer
-            if layer is None:
-                raise GraphError(f"{name!r} is an input, not a layer")
-            return layer
-        layers = self.layers
-        found = list(layers.values())
-        if name in layers:
-            return layers[str(name)]
-        if isinstance(name, int) and -len(found) <= name < len(found):
-            return found[name]
-        raise GraphError(f"no layer {name!r}; there are {len(found)}: {', '.join(layers)}")
+        layer = self.node(name).layer
+        if layer is None:
+            raise GraphError(f"{name!r} is an input, not a layer")
+        return layer
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -206,8 +200,8 @@ class Model:
     def features(self, x: Any, at: str | int | Sequence[str | int], batch_size: int = 256) -> Any:
         """Return the values of a node for any number of samples, computed as `predict` does but no further than there.
 
-        at: the node's name, as in ``summary()`` and ``graph.names``, the name of an output, or a node's position (0 is
-        the input). For a sequence of them a dict is returned, from one pass.
+        at: the node's name, as in ``graph.names``, the name of an output, or a layer's position in ``layers``. For a
+        sequence of them a dict is returned, from one pass.
 
         >>> from cnnlib.layers import Linear, ReLU
         >>> model = Sequential(Linear(4, 3, rng=0), ReLU(), Linear(3, 2, rng=1), input_shape=4)
@@ -257,10 +251,10 @@ class Model:
                 return graph.names.index(name)
             if self._output_names is not None and name in self._output_names:
                 return graph.outputs[self._output_names.index(name)]
-        elif -len(graph.nodes) <= name < len(graph.nodes):
-            return name % len(graph.nodes)
+        elif -len(graph.layers) <= name < len(graph.layers):
+            return graph.names.index(list(graph.layers)[name])
         outputs = f", outputs {', '.join(self._output_names)}" if self._output_names else ""
-        raise GraphError(f"no node {name!r}; there are {', '.join(graph.names)}{outputs}")
+        raise GraphError(f"the model has no {name!r}; there are {', '.join(graph.names)}{outputs}")
 
     def __call__(self, x: Any, training: bool | None = None) -> Any:
         """The same as `forward`; on a node, or a sequence of nodes for several inputs, add the layers to its graph."""

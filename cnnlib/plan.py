@@ -102,6 +102,7 @@ class Plan:
         self.graph = graph
         self.key: PlanKey = (batch, dtype, training)
         self.steps = self._plan_forward()
+        self._frozen: tuple[bool, ...] = ()
         self._routes: dict[bool, list[tuple[Step, Route]]] = {}
         self._gradient_memory = Memory()
         self._inputs: dict[int, Array] = {}
@@ -122,6 +123,9 @@ class Plan:
         """
         if not self.key[2]:
             raise TrainingError("backward after a forward pass for inference: use forward(x, training=True)")
+        frozen = tuple(not _learns(step.layer) for step in self.steps)
+        if frozen != self._frozen:
+            self._frozen, self._routes, self._gradient_memory = frozen, {}, Memory()
         if needs_input_grad not in self._routes:
             self._routes[needs_input_grad] = self._plan_backward(needs_input_grad)
         gradients: list[Array | None] = [None] * len(self.graph.nodes)
@@ -178,12 +182,12 @@ class Plan:
     def _plan_backward(self, needs_input_grad: bool) -> list[tuple[Step, Route]]:
         batch, dtype, _ = self.key
         graph, memory = self.graph, self._gradient_memory
-        # A node's gradient is wanted if a parameter, or a wanted input, lies at or below it.
+        # A node's gradient is wanted if a parameter that learns, or a wanted input, lies at or below it.
         wanted: list[bool] = []
         for description, sources in zip(graph.nodes, graph.sources, strict=True):
             layer = description.layer
             below = any(wanted[source] for source in sources)
-            wanted.append(needs_input_grad if layer is None else below or bool(layer.parameters()))
+            wanted.append(needs_input_grad if layer is None else below or _learns(layer))
 
         # Which block each node's gradient is in; None: in the caller's array, which is never written to.
         held: dict[int, Block | None] = dict.fromkeys(graph.outputs)
@@ -226,6 +230,10 @@ class Plan:
             (step, Route(tuple(wanted[source] for source in step.sources), arrays(step, outs), arrays(step, sums)))
             for step, outs, sums in planned
         ]
+
+
+def _learns(layer: Layer) -> bool:
+    return any(not parameter.frozen for parameter in layer.parameters().values())
 
 
 class PlanCache:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib.callbacks import Callback, Progress
-from cnnlib.datasets.loader import Batches, Dataset, split
-from cnnlib.errors import ConfigError, DataError, TrainingError
+from cnnlib.datasets.loader import ArrayDataset, Batches, Dataset, split
+from cnnlib.errors import CNNError, ConfigError, DataError, TrainingError
 from cnnlib.history import History
-from cnnlib.losses import Loss
-from cnnlib.metrics import Metric, resolve_metric
-from cnnlib.optim import Optimizer
+from cnnlib.objective import Losses, Metrics, Objective
+from cnnlib.optim import MaxNorm, Optimizer, clip_grad_norm
 
 if TYPE_CHECKING:
     from cnnlib.model import Model
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Trainer"]
 
 Array = NDArray[Any]
-Batch = tuple[Array, Array]
+Batch = tuple[Any, Any]
 Data = Batch | Dataset | Iterable[Batch]
 
 
@@ -35,6 +33,11 @@ class Trainer:
     metrics: names or objects (:mod:`cnnlib.metrics`); by default what suits the loss: accuracy for
     CrossEntropyLoss, nothing for others.
     callbacks: :class:`cnnlib.callbacks.Callback` objects, called in their order.
+    loss_weights, and dicts for loss and metrics: for a model whose outputs have names, a loss for each of them; what is
+    minimised is their sum, each times its weight (1 where none is given). Targets are a dict of arrays then, or one
+    array for all outputs; what belongs to an output is reported under its name: ``main_loss``, ``main_accuracy``.
+    clip_norm: gradients are scaled down to this norm before each update (:func:`cnnlib.optim.clip_grad_norm`).
+    constraint: what the weights must keep to after each update, such as ``MaxNorm(3)``.
 
     Wherever data is asked for, it is a pair ``(x, y)`` of arrays, a data set (``len`` and ``[indices]``), or an
     iterable of batches ``(x, y)`` that starts anew each time. Arrays are converted batch by batch (uint8 images
@@ -54,17 +57,22 @@ class Trainer:
     def __init__(
         self,
         model: Model,
-        loss: Loss,
+        loss: Losses,
         optimizer: Optimizer,
-        metrics: Sequence[str | Metric] | None = None,
+        metrics: Metrics | Mapping[str, Metrics] | None = None,
         callbacks: Sequence[Callback] = (),
+        *,
+        loss_weights: Mapping[str, float] | None = None,
+        clip_norm: float | None = None,
+        constraint: MaxNorm | None = None,
     ) -> None:
-        if isinstance(metrics, str):
-            metrics = (metrics,)
+        if clip_norm is not None and not clip_norm > 0:
+            raise ConfigError(f"clip_norm = {clip_norm!r}: expected a positive number, or None not to clip")
         self.model = model
-        self.loss = loss
+        self.objective = Objective(model, loss, loss_weights, metrics)
         self.optimizer = optimizer
-        self.metrics = [resolve_metric(metric) for metric in (loss.default_metrics if metrics is None else metrics)]
+        self.clip_norm = clip_norm
+        self.constraint = constraint
         self.callbacks = list(callbacks)
         #: What the last fit measured, complete to the last finished epoch even if it was interrupted or failed.
         self.history = History()
@@ -72,6 +80,11 @@ class Trainer:
         self.epochs = 0
         self.batches: int | None = None
         self._stop_reason = ""
+
+    @property
+    def loss(self) -> Losses:
+        """The loss, or the losses by output, as they were given."""
+        return self.objective.loss
 
     def fit(
         self,
@@ -108,8 +121,7 @@ class Trainer:
         if isinstance(validation, float):
             if not isinstance(train, (tuple, list)):
                 raise ConfigError("fit: a validation fraction needs train as arrays (x, y); pass validation data")
-            x, y = train
-            train, validation = split(x, y, validation, chance)
+            train, validation = _split(train, validation, chance)
         batches = _batches(train, batch_size, order if shuffle else None)
         callbacks = [*([Progress(verbose)] if verbose else []), *self.callbacks]
         self.history, self.epochs = History(), epochs
@@ -151,12 +163,12 @@ class Trainer:
 
         Raises DataError if there are no data.
         """
-        # Copies, so that a callback may evaluate in the middle of an epoch.
-        metrics = copy.deepcopy(self.metrics)
-        mean = _Mean(metrics)
+        # A copy, so that a callback may evaluate in the middle of an epoch.
+        objective = self.objective.copy()
+        mean = _Mean(objective)
         for x, y in _batches(data, batch_size, None):
             prediction = self.model.forward(x, training=False)
-            mean.update(self.loss.forward(prediction, y), prediction, y)
+            mean.update(objective.forward(prediction, y), prediction, y)
         return mean.compute()
 
     def train_step(self, x: Array, y: Array) -> float:
@@ -164,7 +176,7 @@ class Trainer:
 
         Raises TrainingError, and changes no weight, if the loss is NaN or infinite.
         """
-        return self._step(x, y, "")[0]
+        return self._step(x, y, "")[0]["loss"]
 
     def _run_epoch(
         self, epoch: int, batches: Iterable[Batch], validation: Data | None, callbacks: Sequence[Callback]
@@ -172,13 +184,13 @@ class Trainer:
         for callback in callbacks:
             callback.on_epoch_begin(self, epoch)
         start = time.perf_counter()
-        mean = _Mean(self.metrics)
+        mean = _Mean(self.objective)
         for batch, (x, y) in enumerate(batches, 1):
             self.optimizer.epoch = epoch - 1 + ((batch - 1) / self.batches if self.batches else 0.0)
-            value, prediction = self._step(x, y, f"epoch {epoch}, batch {batch}: ")
-            mean.update(value, prediction, y)
+            values, prediction = self._step(x, y, f"epoch {epoch}, batch {batch}: ")
+            mean.update(values, prediction, y)
             for callback in callbacks:
-                callback.on_batch_end(self, batch, value)
+                callback.on_batch_end(self, batch, values["loss"])
             if self.history.stop_reason:
                 break
         logs = mean.compute()
@@ -190,20 +202,28 @@ class Trainer:
         for callback in callbacks:
             callback.on_epoch_end(self, epoch, logs)
 
-    def _step(self, x: Array, y: Array, where: str) -> tuple[float, Array]:
+    def _step(self, x: Any, y: Any, where: str) -> tuple[dict[str, float], Any]:
         # No copy: loss and metrics are done with the prediction before the next forward overwrites it.
         prediction = self.model.forward(x, training=True, copy=False)
-        value = self.loss.forward(prediction, y)
-        if not math.isfinite(value):
-            raise TrainingError(f"{where}the loss is {value}; {self._likely_cause(x, y)}")
+        values = self.objective.forward(prediction, y)
+        # From the last: of several losses the one that is to blame, not their sum.
+        for name, value in reversed(values.items()):
+            if not math.isfinite(value):
+                raise TrainingError(f"{where}the {name} is {value}; {self._likely_cause(x, y)}")
         self.model.zero_grad()
-        self.model.backward(self.loss.backward(), input_grad=False)
-        self.optimizer.step(self.model.parameters())
-        return value, prediction
+        self.model.backward(self.objective.backward(), input_grad=False)
+        parameters = self.model.parameters()
+        if self.clip_norm is not None:
+            clip_grad_norm(parameters, self.clip_norm)
+        self.optimizer.step(parameters)
+        if self.constraint is not None:
+            self.constraint.apply(parameters)
+        return values, prediction
 
-    def _likely_cause(self, x: Array, y: Array) -> str:
-        for name, array in (("inputs", np.asarray(x)), ("targets", np.asarray(y))):
-            if not np.isfinite(array).all():
+    def _likely_cause(self, x: Any, y: Any) -> str:
+        for name, given in (("inputs", x), ("targets", y)):
+            arrays = given.values() if isinstance(given, Mapping) else given if isinstance(given, tuple) else (given,)
+            if not all(np.isfinite(np.asarray(array)).all() for array in arrays):
                 return f"the {name} of this batch contain NaN or infinity: clean the data"
         advice = f"lower the learning rate (now {self.optimizer.current_lr:g}), or warm it up"
         for name, parameter in self.model.parameters().items():
@@ -213,28 +233,62 @@ class Trainer:
 
 
 class _Mean:
-    """Loss and metrics over batches; the loss is weighted by their sizes, so that a ragged last one counts right."""
+    """Losses and metrics over batches; losses are weighted by their sizes, so that a ragged last one counts right."""
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self.metrics = metrics
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
         self.samples = 0
-        self._total = 0.0
-        for metric in metrics:
-            metric.reset()
+        self._totals: dict[str, float] = {}
+        objective.reset_metrics()
 
-    def update(self, value: float, prediction: Array, target: Array) -> None:
-        self.samples += len(prediction)
-        self._total += value * len(prediction)
-        for metric in self.metrics:
-            metric.update(prediction, target)
+    def update(self, values: dict[str, float], prediction: Any, target: Any) -> None:
+        n = len(next(iter(prediction.values())) if isinstance(prediction, dict) else prediction)
+        self.samples += n
+        for name, value in values.items():
+            self._totals[name] = self._totals.get(name, 0.0) + value * n
+        self.objective.measure(prediction, target)
 
     def compute(self) -> dict[str, float]:
         if not self.samples:
             raise DataError("the data gave no batches; an iterable of batches must start anew each time it is used")
-        return {"loss": self._total / self.samples, **{metric.name: metric.compute() for metric in self.metrics}}
+        losses = {name: total / self.samples for name, total in self._totals.items()}
+        return losses | {name: metric.compute() for name, (_, metric) in self.objective.metrics.items()}
+
+
+class _NamedTargets:
+    """Inputs and a dict of targets as a data set."""
+
+    def __init__(self, x: Array, targets: Mapping[str, Array]) -> None:
+        if not targets:
+            raise DataError("the targets are an empty dict: give an array for each output's name")
+        self._x, self._targets = x, dict(targets)
+        for name, y in targets.items():
+            try:
+                ArrayDataset(x, y)
+            except CNNError as error:
+                raise type(error)(f"with y the targets {name!r}: {error}") from None
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, index: Any, /) -> Batch:
+        return self._x[index], {name: y[index] for name, y in self._targets.items()}
 
 
 def _batches(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:
     if isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
         return data
+    if isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[1], Mapping):
+        data = _NamedTargets(*data)
     return Batches(cast("Batch | Dataset", data), batch_size, rng=rng)
+
+
+def _split(train: Any, fraction: float, rng: np.random.Generator) -> tuple[Batch, Batch]:
+    x, y = train
+    if not isinstance(y, Mapping):
+        return split(x, y, fraction, rng)
+    _NamedTargets(x, y)
+    # Columns of positions, not labels, so that nothing is stratified: the targets may want it differently.
+    (x_train, kept), (x_held, held) = split(x, np.arange(len(x))[:, None], fraction, rng)
+    parts = [{name: array[part[:, 0]] for name, array in y.items()} for part in (kept, held)]
+    return (x_train, parts[0]), (x_held, parts[1])

@@ -93,6 +93,11 @@ class Layer:
         """Return name → Parameter."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Parameter)}
 
+    def freeze(self, frozen: bool = True) -> None:
+        """Keep the parameters as they are while the model trains; ``freeze(False)`` lets them learn again."""
+        for parameter in self.parameters().values():
+            parameter.frozen = frozen
+
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments, but for rng, as JSON values."""
         arguments = {}

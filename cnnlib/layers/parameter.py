@@ -34,6 +34,8 @@ class Parameter:
 
     def __init__(self, data: Array) -> None:
         self.data = data
+        #: Stays as it is in training: gradients are not kept, optimizers pass it by.
+        self.frozen = False
         self._buffer: Array | None = None
         self._spare: Array | None = None
         self._has_grad = False
@@ -70,7 +72,9 @@ class Parameter:
         return self._buffer
 
     def add_grad(self, slot: Array) -> None:
-        """Add the gradient in `slot`, the last array that ``grad_slot`` returned."""
+        """Add the gradient in `slot`, the last array that ``grad_slot`` returned; of a frozen parameter, forget it."""
+        if self.frozen:
+            return
         if self._has_grad:
             assert self._buffer is not None
             self._buffer += slot
