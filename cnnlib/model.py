@@ -364,6 +364,12 @@ class Model:
 
         save(self, path)
 
+    def _repr_svg_(self) -> str | None:
+        """The graph as a picture, for notebooks; none while the input's shape is not known."""
+        from cnnlib.drawing import draw
+
+        return None if self._graph is None else draw(self).svg()
+
     def __repr__(self) -> str:
         graph = self.graph
         ends = [", ".join(shape_text(graph.nodes[n].shape) for n in end) for end in (graph.inputs, graph.outputs)]
