@@ -55,6 +55,9 @@ typedef struct {
     K(lanes_from_planes, (REAL *dst, const REAL *src, ptrdiff_t stride, int planes, ptrdiff_t count))               \
     /* dst[l*stride + i] = src[i*L + l] for l < planes; i < count */                                                \
     K(planes_from_lanes, (REAL *dst, ptrdiff_t stride, int planes, const REAL *src, ptrdiff_t count))               \
+    /* The same from and to any addresses: src[l] or dst[l] + i; of dst[l] only the first counts[l] are written */       \
+    K(lanes_gather, (REAL *dst, const REAL *const *src, ptrdiff_t planes, ptrdiff_t count))                         \
+    K(planes_scatter, (REAL *const *dst, const ptrdiff_t *counts, ptrdiff_t planes, const REAL *src, ptrdiff_t count)) \
     K(conv_tile, (const FN(cnn_conv_tile) * t, int kb, int pb))                                                     \
     K(grad_tile, (const FN(cnn_grad_tile) * t, int kb, int tb))                                                     \
     K(gemm_tile, (const FN(cnn_gemm_tile) * t, int mb, int nb))                                                     \

@@ -73,18 +73,18 @@ typedef struct {
     REAL *to;
     const REAL *from;
     ptrdiff_t rows, cols;
-} FN(edge);
+} FN(rows_edge);
 
 /* Rows of a matrix, L at a time, to lane layout and back. */
 static void FN(rows_to_lanes)(const void *context, ptrdiff_t g, int thread) {
-    const FN(edge) *v = context;
+    const FN(rows_edge) *v = context;
     const ptrdiff_t L = v->table->lanes, at = g * L * v->cols;
     (void)thread;
     v->table->lanes_from_planes(v->to + at, v->from + at, v->cols, (int)cnn_min(L, v->rows - g * L), v->cols);
 }
 
 static void FN(lanes_to_rows)(const void *context, ptrdiff_t g, int thread) {
-    const FN(edge) *v = context;
+    const FN(rows_edge) *v = context;
     const ptrdiff_t L = v->table->lanes, at = g * L * v->cols;
     (void)thread;
     v->table->planes_from_lanes(v->to + at, v->cols, (int)cnn_min(L, v->rows - g * L), v->from + at, v->cols);
@@ -109,7 +109,7 @@ cnn_status FN(cnn_linear_forward)(REAL *y, const REAL *x, const REAL *w, const R
         x_lanes = cnn_carve(&carver, lane_groups * inputs * L, sizeof(REAL));
         y_lanes = cnn_carve(&carver, lane_groups * outputs * L, sizeof(REAL));
     }
-    const FN(edge) in = {t, x_lanes, x, n, inputs}, out = {t, y, y_lanes, n, outputs};
+    const FN(rows_edge) in = {t, x_lanes, x, n, inputs}, out = {t, y, y_lanes, n, outputs};
     cnn_parallel_for(cnn_threads_for((double)n * (double)inputs), lane_groups, FN(rows_to_lanes), &in);
     FN(product) v = {.table = t, .c = y_lanes, .a = w, .b = x_lanes, .bias = b, .rows = outputs, .cols = lane_groups * L,
                      .depth = inputs, .c_i = L, .c_j = outputs * L, .a_i = inputs, .a_p = 1, .b_p = L,

@@ -7,6 +7,7 @@
 #include "../real_f32.h"
 #include "lanes.h"
 
+#include "taps.c"
 #include "winograd.c"
 
 #include "conv2d.c"

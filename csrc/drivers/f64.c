@@ -7,6 +7,7 @@
 #include "../real_f64.h"
 #include "lanes.h"
 
+#include "taps.c"
 #include "winograd.c"
 
 #include "conv2d.c"

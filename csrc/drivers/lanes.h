@@ -1,27 +1,132 @@
-/* Edges of the lane layout: NCHW image planes to padded lane planes. Included once per REAL. */
-
+/* Edges of the lane layout: NCHW images to lane planes and back. Included once per REAL.
+ *
+ * A lane holds one image, or, where there are fewer images than half the lanes, one patch of one image: the output is
+ * cut into a grid of patches, each lane computes one, and the input patches overlap by what the filter reaches. To
+ * whatever works on lane planes, patches are simply more and smaller images. */
 #ifndef SLAB_BYTES
 #define SLAB_BYTES (16 << 20) /* lane planes held at a time: fits a shared cache, holds many small images */
+#define MOST_LANES 16
 #endif
 
-/* Planes of h×w, `stride` elements from one lane's plane to the next, into a lane plane of rows×cols positions whose
- * (top, left) is the source's (0, 0); what the source does not cover is 0, source rows and columns outside are cut. */
-static void FN(pack_plane)(const FN(cnn_table) * t, REAL *dst, const REAL *src, ptrdiff_t stride, int planes,
-                           ptrdiff_t h, ptrdiff_t w, ptrdiff_t top, ptrdiff_t left, ptrdiff_t rows, ptrdiff_t cols) {
-    const ptrdiff_t L = t->lanes;
+/* How one array's images lie in lanes. Lane number i, counted over all groups of L, holds patch (i / grid_w % grid_h,
+ * i % grid_w) of image i / (grid_h * grid_w). Row r, column c of patch (a, b) is pixel (a*step_h + r - top,
+ * b*step_w + c - left) of the image, 0 outside of it. */
+typedef struct {
+    ptrdiff_t images, channels, h, w;
+    ptrdiff_t grid_h, grid_w, step_h, step_w, top, left;
+    ptrdiff_t rows, cols; /* of a lane plane */
+} FN(edge);
+
+static ptrdiff_t FN(edge_items)(const FN(edge) * e) { return e->images * e->grid_h * e->grid_w; }
+
+/* Elements of staging memory that packing one lane plane takes: the padded images that its patches are cut from. */
+static ptrdiff_t FN(edge_staging)(const FN(edge) * e, ptrdiff_t lanes) {
+    const ptrdiff_t grid = e->grid_h * e->grid_w;
+    if (grid == 1) return 0;
+    return cnn_ceil_div(lanes, grid) * ((e->grid_h - 1) * e->step_h + e->rows) * ((e->grid_w - 1) * e->step_w + e->cols);
+}
+
+/* rows×cols of an image, (top, left) being where its (0, 0) comes to lie; 0 outside the image. */
+static void FN(pad_image)(REAL *dst, const REAL *src, ptrdiff_t h, ptrdiff_t w, ptrdiff_t top, ptrdiff_t left,
+                          ptrdiff_t rows, ptrdiff_t cols) {
     const ptrdiff_t skip = cnn_max(0, -left), begin = cnn_min(cols, cnn_max(0, left));
     const ptrdiff_t count = cnn_max(0, cnn_min(w - skip, cols - begin));
-    if (top == 0 && left == 0 && cols == w && rows <= h) {
-        t->lanes_from_planes(dst, src, stride, planes, rows * cols);
+    for (ptrdiff_t r = 0; r < rows; r++, dst += cols) {
+        const int inside = r >= top && r - top < h && count > 0;
+        const ptrdiff_t first = inside ? begin : 0, n = inside ? count : 0;
+        memset(dst, 0, (size_t)first * sizeof(REAL));
+        if (n) memcpy(dst + first, src + (r - top) * w + skip, (size_t)n * sizeof(REAL));
+        memset(dst + first + n, 0, (size_t)(cols - first - n) * sizeof(REAL));
+    }
+}
+
+/* One channel of lane group `group` into a lane plane. */
+static void FN(pack_plane)(const FN(cnn_table) * t, const FN(edge) * e, REAL *dst, const REAL *x, ptrdiff_t group,
+                           ptrdiff_t channel, REAL *staging) {
+    const ptrdiff_t L = t->lanes, grid = e->grid_h * e->grid_w, plane = e->h * e->w, stride = e->channels * plane;
+    const ptrdiff_t image = group * L / grid;
+    const REAL *src = x + image * stride + channel * plane;
+    const int lanes = (int)cnn_min(L, FN(edge_items)(e) - group * L);
+    if (grid == 1) {
+        const ptrdiff_t skip = cnn_max(0, -e->left), begin = cnn_min(e->cols, cnn_max(0, e->left));
+        const ptrdiff_t count = cnn_max(0, cnn_min(e->w - skip, e->cols - begin));
+        if (e->top == 0 && e->left == 0 && e->cols == e->w && e->rows <= e->h) {
+            t->lanes_from_planes(dst, src, stride, lanes, e->rows * e->cols);
+            return;
+        }
+        for (ptrdiff_t r = 0; r < e->rows; r++, dst += e->cols * L) {
+            if (r < e->top || r - e->top >= e->h || count == 0) {
+                memset(dst, 0, (size_t)(e->cols * L) * sizeof(REAL));
+                continue;
+            }
+            memset(dst, 0, (size_t)(begin * L) * sizeof(REAL));
+            t->lanes_from_planes(dst + begin * L, src + (r - e->top) * e->w + skip, stride, lanes, count);
+            memset(dst + (begin + count) * L, 0, (size_t)((e->cols - begin - count) * L) * sizeof(REAL));
+        }
         return;
     }
-    for (ptrdiff_t r = 0; r < rows; r++, dst += cols * L) {
-        if (r < top || r - top >= h || count == 0) {
-            memset(dst, 0, (size_t)(cols * L) * sizeof(REAL));
-            continue;
+    const ptrdiff_t height = (e->grid_h - 1) * e->step_h + e->rows, width = (e->grid_w - 1) * e->step_w + e->cols;
+    const REAL *from[MOST_LANES];
+    for (ptrdiff_t i = 0; i * grid < lanes; i++)
+        FN(pad_image)(staging + i * height * width, src + i * stride, e->h, e->w, e->top, e->left, height, width);
+    for (ptrdiff_t r = 0; r < e->rows; r++, dst += e->cols * L) {
+        for (ptrdiff_t l = 0; l < lanes; l++) {
+            const ptrdiff_t i = l / grid, a = l / e->grid_w % e->grid_h, b = l % e->grid_w;
+            from[l] = staging + (i * height + a * e->step_h + r) * width + b * e->step_w;
         }
-        memset(dst, 0, (size_t)(begin * L) * sizeof(REAL));
-        t->lanes_from_planes(dst + begin * L, src + (r - top) * w + skip, stride, planes, count);
-        memset(dst + (begin + count) * L, 0, (size_t)((cols - begin - count) * L) * sizeof(REAL));
+        t->lanes_gather(dst, from, lanes, e->cols);
     }
+}
+
+/* Rows [row, row + rows), columns [col, col + cols) of a lane plane, at src with `pitch` positions from row to row, to
+ * one channel of y; what lies outside an image, or in the next patch, is dropped. */
+static void FN(unpack_rows)(const FN(cnn_table) * t, const FN(edge) * e, REAL *y, ptrdiff_t group, ptrdiff_t channel,
+                            const REAL *src, ptrdiff_t pitch, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t col,
+                            ptrdiff_t cols) {
+    const ptrdiff_t L = t->lanes, grid = e->grid_h * e->grid_w, plane = e->h * e->w, stride = e->channels * plane;
+    const int lanes = (int)cnn_min(L, FN(edge_items)(e) - group * L);
+    REAL *dst = y + group * L / grid * stride + channel * plane;
+    if (grid == 1) {
+        rows = cnn_min(rows, e->h - row);
+        cols = cnn_min(cols, e->w - col);
+        dst += row * e->w + col;
+        if (cols == e->w && cols == pitch) t->planes_from_lanes(dst, stride, lanes, src, rows * cols);
+        else
+            for (ptrdiff_t r = 0; r < rows; r++)
+                t->planes_from_lanes(dst + r * e->w, stride, lanes, src + r * pitch * L, cols);
+        return;
+    }
+    REAL *to[MOST_LANES];
+    ptrdiff_t counts[MOST_LANES];
+    for (ptrdiff_t r = 0; r < cnn_min(rows, e->step_h - row); r++) {
+        for (ptrdiff_t l = 0; l < lanes; l++) {
+            const ptrdiff_t i = l / grid, a = l / e->grid_w % e->grid_h, b = l % e->grid_w;
+            const ptrdiff_t line = a * e->step_h + row + r, from = b * e->step_w + col;
+            counts[l] = line < e->h ? cnn_max(0, cnn_min(cols, cnn_min(e->step_w - col, e->w - from))) : 0;
+            to[l] = counts[l] ? dst + i * stride + line * e->w + from : NULL;
+        }
+        t->planes_scatter(to, counts, lanes, src + r * pitch * L, cols);
+    }
+}
+
+/* The grid of patches for `n` images of oh×ow outputs: as many as fill the lanes, cut so that least is wasted. Patches
+ * begin at multiples of `multiple_h`, `multiple_w`. */
+static void FN(choose_grid)(ptrdiff_t lanes, ptrdiff_t n, ptrdiff_t oh, ptrdiff_t ow, ptrdiff_t multiple_h,
+                            ptrdiff_t multiple_w, FN(edge) * out) {
+    double least = (double)cnn_ceil_div(n, lanes) * (double)oh * (double)ow;
+    out->grid_h = out->grid_w = 1;
+    out->step_h = oh;
+    out->step_w = ow;
+    for (ptrdiff_t a = 1; 2 * n <= lanes && a <= lanes; a *= 2)
+        for (ptrdiff_t b = 1; a * b <= lanes; b *= 2) {
+            const ptrdiff_t h = cnn_ceil_div(cnn_ceil_div(oh, a), multiple_h) * multiple_h;
+            const ptrdiff_t w = cnn_ceil_div(cnn_ceil_div(ow, b), multiple_w) * multiple_w;
+            const double positions = (double)cnn_ceil_div(n * a * b, lanes) * (double)h * (double)w;
+            if (positions >= 0.9 * least) continue;
+            least = positions;
+            out->grid_h = a;
+            out->grid_w = b;
+            out->step_h = h;
+            out->step_w = w;
+        }
 }

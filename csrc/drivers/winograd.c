@@ -15,17 +15,18 @@
 
 typedef struct {
     const FN(cnn_table) * table;
-    ptrdiff_t n, groups, cin, cout, in_h, in_w, out_h, out_w, pad_h, pad_w; /* channels per conv group */
+    ptrdiff_t groups, cin, cout; /* channels per conv group */
+    FN(edge) from, to; /* how x and y lie in lanes; their images, channels, h, w, and from's padding are given */
     int taps, flip;
     ptrdiff_t w_out, w_in, w_group;
     REAL *y;
     const REAL *x, *w, *bias;
     /* derived */
-    ptrdiff_t m, tiles_h, tiles_w, height, width; /* m×m outputs a tile; height, width of a padded plane */
+    ptrdiff_t m, tiles_h, tiles_w, height, width; /* m×m outputs a tile; height, width of a padded lane plane */
     ptrdiff_t unit_h, unit_w, units_h, units_w;   /* tiles of a unit, units of a plane */
     ptrdiff_t u_f, v_f, kb, first, unit;          /* first: lane group of the slab; unit: the one that is shared out */
-    REAL *u, *filters, *source, *scratch;
-    ptrdiff_t filters_size, v_size, product_size, strip_size, scratch_size;
+    REAL *u, *filters, *source, *scratch, *staging;
+    ptrdiff_t filters_size, staging_size, v_size, product_size, strip_size, scratch_size;
 } FN(winograd);
 
 static void FN(wino_pack_filters)(const void *context, ptrdiff_t task, int thread) {
@@ -41,12 +42,9 @@ static void FN(wino_pack_filters)(const void *context, ptrdiff_t task, int threa
 
 static void FN(wino_pack_source)(const void *context, ptrdiff_t task, int thread) {
     const FN(winograd) *p = context;
-    const ptrdiff_t L = p->table->lanes, channels = p->groups * p->cin, plane = p->in_h * p->in_w;
-    const ptrdiff_t image = (p->first + task / channels) * L, c = task % channels;
-    (void)thread;
-    FN(pack_plane)(p->table, p->source + task * p->height * p->width * L, p->x + (image * channels + c) * plane,
-                   channels * plane, (int)cnn_min(L, p->n - image), p->in_h, p->in_w, p->pad_h, p->pad_w, p->height,
-                   p->width);
+    const ptrdiff_t channels = p->groups * p->cin;
+    FN(pack_plane)(p->table, &p->from, p->source + task * p->height * p->width * p->table->lanes, p->x,
+                   p->first + task / channels, task % channels, p->staging + thread * p->staging_size);
 }
 
 /* Where a unit lies: its lane group and conv group, its first tile, and how many tiles it has each way. */
@@ -96,20 +94,13 @@ static void FN(wino_multiply)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t 
 static void FN(wino_finish)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t k, ptrdiff_t row, ptrdiff_t rows,
                             const REAL *product, REAL *strip) {
     const FN(wino_place) at = FN(wino_unit)(p, unit);
-    const ptrdiff_t L = p->table->lanes, m = p->m, tiles = at.rows * at.cols, plane = p->out_h * p->out_w;
-    const ptrdiff_t image = (p->first + at.lane_group) * L, channel = at.group * p->cout + k;
-    const ptrdiff_t channels = p->groups * p->cout, col = at.col * m, count = cnn_min(at.cols * m, p->out_w - col);
-    const int planes = (int)cnn_min(L, p->n - image);
+    const ptrdiff_t L = p->table->lanes, m = p->m, tiles = at.rows * at.cols, cols = at.cols * m;
+    const ptrdiff_t channel = at.group * p->cout + k;
     for (ptrdiff_t r = 0; r < at.rows; r++) {
-        const ptrdiff_t line = (at.row + r) * m, lines = cnn_min(m, p->out_h - line);
-        REAL *y = p->y + (image * channels + channel) * plane + line * p->out_w + col;
-        p->table->wino_output(strip, at.cols * m * L, product + (row * tiles + r * at.cols) * L, rows * tiles * L,
+        p->table->wino_output(strip, cols * L, product + (row * tiles + r * at.cols) * L, rows * tiles * L,
                               p->bias ? p->bias[channel] : 0, at.cols, (int)m);
-        if (count == p->out_w && count == at.cols * m)
-            p->table->planes_from_lanes(y, channels * plane, planes, strip, lines * count);
-        else
-            for (ptrdiff_t i = 0; i < lines; i++)
-                p->table->planes_from_lanes(y + i * p->out_w, channels * plane, planes, strip + i * at.cols * m * L, count);
+        FN(unpack_rows)(p->table, &p->to, p->y, p->first + at.lane_group, channel, strip, cols, (at.row + r) * m, m,
+                        at.col * m, cols);
     }
 }
 
@@ -149,12 +140,21 @@ static void FN(wino_shared_finish)(const void *context, ptrdiff_t k, int thread)
 
 static cnn_status FN(winograd_run)(FN(winograd) * p) {
     const FN(cnn_table) *table = p->table;
-    const ptrdiff_t L = table->lanes, size = (ptrdiff_t)sizeof(REAL), lane_groups = cnn_ceil_div(p->n, L);
+    const ptrdiff_t L = table->lanes, size = (ptrdiff_t)sizeof(REAL);
     p->m = 7 - p->taps;
-    p->tiles_h = cnn_ceil_div(p->out_h, p->m);
-    p->tiles_w = cnn_ceil_div(p->out_w, p->m);
+    FN(choose_grid)(L, p->to.images, p->to.h, p->to.w, p->m, p->m, &p->to);
+    const ptrdiff_t lane_groups = cnn_ceil_div(FN(edge_items)(&p->to), L);
+    p->tiles_h = cnn_ceil_div(p->to.step_h, p->m);
+    p->tiles_w = cnn_ceil_div(p->to.step_w, p->m);
     p->height = p->tiles_h * p->m + p->taps - 1;
     p->width = p->tiles_w * p->m + p->taps - 1;
+    p->from.grid_h = p->to.grid_h;
+    p->from.grid_w = p->to.grid_w;
+    p->from.step_h = p->to.step_h;
+    p->from.step_w = p->to.step_w;
+    p->from.rows = p->height;
+    p->from.cols = p->width;
+    p->staging_size = FN(edge_staging)(&p->from, L);
     const ptrdiff_t most = cnn_max(WINO_MIN_TILES, WINO_V_BYTES / (FREQUENCIES * p->cin * L * size));
     p->units_w = cnn_ceil_div(p->tiles_w, most);
     p->unit_w = cnn_ceil_div(p->tiles_w, p->units_w);
@@ -184,6 +184,7 @@ static cnn_status FN(winograd_run)(FN(winograd) * p) {
         carver.used = 0;
         p->u = cnn_carve(&carver, FREQUENCIES * p->u_f, sizeof(REAL));
         p->filters = cnn_carve(&carver, threads * p->filters_size, sizeof(REAL));
+        p->staging = cnn_carve(&carver, threads * p->staging_size, sizeof(REAL));
         p->source = cnn_carve(&carver, slab * p->groups * p->cin * p->height * p->width * L, sizeof(REAL));
         p->scratch = cnn_carve(&carver, shared ? p->scratch_size + threads * p->strip_size : threads * p->scratch_size,
                                sizeof(REAL));

@@ -37,3 +37,29 @@ void KERNEL(planes_from_lanes)(REAL *dst, ptrdiff_t stride, int planes, const RE
         }
     }
 }
+
+void KERNEL(lanes_gather)(REAL *dst, const REAL *const *src, ptrdiff_t planes, ptrdiff_t count) {
+    vec r[LANES];
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        const int n = (int)cnn_min(LANES, count - i);
+        for (ptrdiff_t l = 0; l < planes; l++) r[l] = vec_load_part(src[l] + i, n);
+        for (ptrdiff_t l = planes; l < LANES; l++) r[l] = (vec){0};
+        vec_transpose(r);
+        for (int j = 0; j < n; j++) vec_store(dst + (i + j) * LANES, r[j]);
+    }
+}
+
+void KERNEL(planes_scatter)(REAL *const *dst, const ptrdiff_t *counts, ptrdiff_t planes, const REAL *src,
+                            ptrdiff_t count) {
+    vec r[LANES];
+    for (ptrdiff_t i = 0; i < count; i += LANES) {
+        const int n = (int)cnn_min(LANES, count - i);
+        for (int j = 0; j < n; j++) r[j] = vec_load(src + (i + j) * LANES);
+        for (int j = n; j < LANES; j++) r[j] = (vec){0};
+        vec_transpose(r);
+        for (ptrdiff_t l = 0; l < planes; l++) {
+            const int left = (int)cnn_min(n, counts[l] - i);
+            if (left > 0) vec_store_part(dst[l] + i, r[l], left);
+        }
+    }
+}
