@@ -18,6 +18,17 @@ linear_grad_w: _Instances
 linear_grad_b: _Instances
 relu_forward: _Instances
 relu_grad: _Instances
+sigmoid_forward: _Instances
+sigmoid_grad: _Instances
+tanh_forward: _Instances
+tanh_grad: _Instances
+leaky_relu_forward: _Instances
+leaky_relu_grad: _Instances
+prelu_forward: _Instances
+prelu_grad: _Instances
+batch_moments: _Instances
+batch_norm_forward: _Instances
+batch_norm_grad: _Instances
 softmax_forward: _Instances
 softmax_grad: _Instances
 cross_entropy: _Instances

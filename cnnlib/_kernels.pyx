@@ -205,6 +205,134 @@ def relu_grad(real[::1] dx, const real[::1] dy, const real[::1] x):
             cnn_relu_grad_f64(&dx[0], &dy[0], &x[0], dx.shape[0])
 
 
+def sigmoid_forward(real[::1] y, const real[::1] x):
+    demand(0 < y.shape[0] == x.shape[0])
+    with nogil:
+        if real is float:
+            cnn_sigmoid_forward_f32(&y[0], &x[0], y.shape[0])
+        else:
+            cnn_sigmoid_forward_f64(&y[0], &x[0], y.shape[0])
+
+
+def sigmoid_grad(real[::1] dx, const real[::1] dy, const real[::1] y):
+    demand(0 < dx.shape[0] == dy.shape[0] == y.shape[0])
+    with nogil:
+        if real is float:
+            cnn_sigmoid_grad_f32(&dx[0], &dy[0], &y[0], dx.shape[0])
+        else:
+            cnn_sigmoid_grad_f64(&dx[0], &dy[0], &y[0], dx.shape[0])
+
+
+def tanh_forward(real[::1] y, const real[::1] x):
+    demand(0 < y.shape[0] == x.shape[0])
+    with nogil:
+        if real is float:
+            cnn_tanh_forward_f32(&y[0], &x[0], y.shape[0])
+        else:
+            cnn_tanh_forward_f64(&y[0], &x[0], y.shape[0])
+
+
+def tanh_grad(real[::1] dx, const real[::1] dy, const real[::1] y):
+    demand(0 < dx.shape[0] == dy.shape[0] == y.shape[0])
+    with nogil:
+        if real is float:
+            cnn_tanh_grad_f32(&dx[0], &dy[0], &y[0], dx.shape[0])
+        else:
+            cnn_tanh_grad_f64(&dx[0], &dy[0], &y[0], dx.shape[0])
+
+
+def leaky_relu_forward(real[::1] y, const real[::1] x, double slope):
+    demand(0 < y.shape[0] == x.shape[0])
+    with nogil:
+        if real is float:
+            cnn_leaky_relu_forward_f32(&y[0], &x[0], y.shape[0], slope)
+        else:
+            cnn_leaky_relu_forward_f64(&y[0], &x[0], y.shape[0], slope)
+
+
+def leaky_relu_grad(real[::1] dx, const real[::1] dy, const real[::1] x, double slope):
+    demand(0 < dx.shape[0] == dy.shape[0] == x.shape[0])
+    with nogil:
+        if real is float:
+            cnn_leaky_relu_grad_f32(&dx[0], &dy[0], &x[0], dx.shape[0], slope)
+        else:
+            cnn_leaky_relu_grad_f64(&dx[0], &dy[0], &x[0], dx.shape[0], slope)
+
+
+cdef bint alike(const Py_ssize_t *a, const Py_ssize_t *b) noexcept:
+    return 0 < a[0] == b[0] and 0 < a[1] == b[1] and 0 < a[2] == b[2]
+
+
+def prelu_forward(real[:, :, ::1] y, const real[:, :, ::1] x, const real[::1] a):
+    demand(alike(y.shape, x.shape) and a.shape[0] == x.shape[1])
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_prelu_forward_f32(&y[0, 0, 0], &x[0, 0, 0], &a[0], x.shape[0], x.shape[1], x.shape[2])
+        else:
+            status = cnn_prelu_forward_f64(&y[0, 0, 0], &x[0, 0, 0], &a[0], x.shape[0], x.shape[1], x.shape[2])
+    check(status)
+
+
+def prelu_grad(real[:, :, ::1] dx, real[::1] da, const real[:, :, ::1] dy, const real[:, :, ::1] x, const real[::1] a):
+    demand((dx is None or alike(dx.shape, x.shape)) and alike(dy.shape, x.shape))
+    demand(a.shape[0] == x.shape[1] and da.shape[0] == x.shape[1])
+    cdef real *grad_x = &dx[0, 0, 0] if dx is not None else NULL
+    cdef ptrdiff_t n = x.shape[0], c = x.shape[1], m = x.shape[2]
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_prelu_grad_f32(grad_x, &da[0], &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
+        else:
+            status = cnn_prelu_grad_f64(grad_x, &da[0], &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
+    check(status)
+
+
+def batch_moments(real[::1] mean, real[::1] var, const real[:, :, ::1] x):
+    demand(alike(x.shape, x.shape) and mean.shape[0] == x.shape[1] and var.shape[0] == x.shape[1])
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_batch_moments_f32(&mean[0], &var[0], &x[0, 0, 0], x.shape[0], x.shape[1], x.shape[2])
+        else:
+            status = cnn_batch_moments_f64(&mean[0], &var[0], &x[0, 0, 0], x.shape[0], x.shape[1], x.shape[2])
+    check(status)
+
+
+def batch_norm_forward(real[:, :, ::1] y, const real[:, :, ::1] x, const real[::1] mean, const real[::1] var,
+                       const real[::1] w, const real[::1] b, double eps):
+    cdef ptrdiff_t n = x.shape[0], c = x.shape[1], m = x.shape[2]
+    demand(alike(y.shape, x.shape) and mean.shape[0] == c and var.shape[0] == c)
+    demand((w is None or w.shape[0] == c) and (b is None or b.shape[0] == c))
+    cdef const real *weight = &w[0] if w is not None else NULL
+    cdef const real *bias = &b[0] if b is not None else NULL
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_batch_norm_forward_f32(&y[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight, bias, n, c, m, eps)
+        else:
+            status = cnn_batch_norm_forward_f64(&y[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight, bias, n, c, m, eps)
+    check(status)
+
+
+def batch_norm_grad(real[:, :, ::1] dx, real[::1] dw, real[::1] db, const real[:, :, ::1] dy, const real[:, :, ::1] x,
+                    const real[::1] mean, const real[::1] var, const real[::1] w, double eps):
+    cdef ptrdiff_t n = x.shape[0], c = x.shape[1], m = x.shape[2]
+    demand((dx is None or alike(dx.shape, x.shape)) and alike(dy.shape, x.shape) and mean.shape[0] == c == var.shape[0])
+    demand(dw.shape[0] == c == db.shape[0] and (w is None or w.shape[0] == c))
+    cdef real *grad_x = &dx[0, 0, 0] if dx is not None else NULL
+    cdef const real *weight = &w[0] if w is not None else NULL
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_batch_norm_grad_f32(grad_x, &dw[0], &db[0], &dy[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight,
+                                             n, c, m, eps)
+        else:
+            status = cnn_batch_norm_grad_f64(grad_x, &dw[0], &db[0], &dy[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight,
+                                             n, c, m, eps)
+    check(status)
+
+
 def softmax_forward(real[:, ::1] y, const real[:, ::1] x):
     demand(0 < y.shape[0] == x.shape[0] and 0 < y.shape[1] == x.shape[1])
     with nogil:

@@ -33,18 +33,29 @@ __all__ = [
     "as_input",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "batch_moments",
+    "batch_norm",
+    "batch_norm_backward",
     "conv2d",
     "conv2d_backward",
     "cross_entropy",
+    "leaky_relu",
+    "leaky_relu_backward",
     "linear",
     "linear_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "prelu",
+    "prelu_backward",
     "relu",
     "relu_backward",
     "sgd_step",
+    "sigmoid",
+    "sigmoid_backward",
     "softmax",
     "softmax_backward",
+    "tanh",
+    "tanh_backward",
 ]
 
 
@@ -286,6 +297,130 @@ def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> 
     return result
 
 
+def sigmoid(x: Array, *, out: Array | None = None) -> Array:
+    """Return 1/(1 + e^-x), without overflow, within 3 units of the last place. Any shape; `out` may be x.
+
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    x = as_array(x, "x")
+    result = output(out, "out", x.shape, unless_same(x, out))
+    _kernel(_kernels.sigmoid_forward, x)(result.reshape(-1), x.reshape(-1))
+    return result
+
+
+def sigmoid_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
+    """Return grad_output · y (1 - y) for sigmoid's output y. `out` may be either argument.
+
+    >>> sigmoid_backward(np.array([2.0]), np.array([0.5])).tolist()
+    [0.5]
+    """
+    y = as_array(y, "y")
+    grad_output = as_array(grad_output, "grad_output", like=y)
+    expect_shape(grad_output, "grad_output", y.shape, "the shape of y")
+    result = output(out, "out", y.shape, unless_same(y, out), unless_same(grad_output, out))
+    _kernel(_kernels.sigmoid_grad, y)(result.reshape(-1), grad_output.reshape(-1), y.reshape(-1))
+    return result
+
+
+def tanh(x: Array, *, out: Array | None = None) -> Array:
+    """Return tanh(x), within 3 units of the last place. Any shape; `out` may be x.
+
+    >>> tanh(np.array([-1000.0, 0.0, 1000.0])).tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    x = as_array(x, "x")
+    result = output(out, "out", x.shape, unless_same(x, out))
+    _kernel(_kernels.tanh_forward, x)(result.reshape(-1), x.reshape(-1))
+    return result
+
+
+def tanh_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
+    """Return grad_output · (1 - y²) for tanh's output y. `out` may be either argument.
+
+    >>> tanh_backward(np.array([2.0]), np.array([0.5])).tolist()
+    [1.5]
+    """
+    y = as_array(y, "y")
+    grad_output = as_array(grad_output, "grad_output", like=y)
+    expect_shape(grad_output, "grad_output", y.shape, "the shape of y")
+    result = output(out, "out", y.shape, unless_same(y, out), unless_same(grad_output, out))
+    _kernel(_kernels.tanh_grad, y)(result.reshape(-1), grad_output.reshape(-1), y.reshape(-1))
+    return result
+
+
+def leaky_relu(x: Array, negative_slope: float = 0.01, *, out: Array | None = None) -> Array:
+    """Return x where x > 0, else negative_slope·x. Any shape; `out` may be x.
+
+    >>> leaky_relu(np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
+    [-1.0, 0.0, 3.0]
+    """
+    x = as_array(x, "x")
+    result = output(out, "out", x.shape, unless_same(x, out))
+    _kernel(_kernels.leaky_relu_forward, x)(result.reshape(-1), x.reshape(-1), negative_slope)
+    return result
+
+
+def leaky_relu_backward(
+    grad_output: Array, x: Array, negative_slope: float = 0.01, *, out: Array | None = None
+) -> Array:
+    """Return grad_output where x > 0, else negative_slope·grad_output. `out` may be either array.
+
+    >>> leaky_relu_backward(np.array([4.0, 4.0, 4.0]), np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
+    [2.0, 2.0, 4.0]
+    """
+    x = as_array(x, "x")
+    grad_output = as_array(grad_output, "grad_output", like=x)
+    expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
+    result = output(out, "out", x.shape, unless_same(x, out), unless_same(grad_output, out))
+    flat = result.reshape(-1), grad_output.reshape(-1), x.reshape(-1)
+    _kernel(_kernels.leaky_relu_grad, x)(*flat, negative_slope)
+    return result
+
+
+def prelu(x: Array, weight: Array, *, out: Array | None = None) -> Array:
+    """Return x where x > 0, else weight·x: one slope for all channels, or one for each.
+
+    Shapes: x and the result (N, C, …), weight (1,) or (C,).
+
+    >>> prelu(np.array([[-2.0, -2.0]]), np.array([0.5, 0.25])).tolist()
+    [[-1.0, -0.5]]
+    """
+    x, weight = _prelu_arrays(x, weight)
+    result = output(out, "out", x.shape, x, weight)
+    shape = _channels(x, weight)
+    _kernel(_kernels.prelu_forward, x)(result.reshape(shape), x.reshape(shape), weight)
+    return result
+
+
+def prelu_backward(
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    *,
+    needs: tuple[bool, bool] = (True, True),
+    out: tuple[Array | None, Array | None] = (None, None),
+) -> tuple[Array | None, Array | None]:
+    """Return the gradients of `prelu` for (x, weight), None where `needs` says so.
+
+    ∂J/∂x = g where x > 0, else weight·g; ∂J/∂weight = Σ g x over the places where x ≤ 0 that share the weight.
+    Shapes: grad_output and x (N, C, …), weight (1,) or (C,).
+
+    >>> dx, dw = prelu_backward(np.array([[1.0, 1.0]]), np.array([[-2.0, 3.0]]), np.array([0.5]))
+    >>> dx.tolist(), dw.tolist()
+    ([[0.5, 1.0]], [-2.0])
+    """
+    x, weight = _prelu_arrays(x, weight)
+    grad_output = as_array(grad_output, "grad_output", like=x)
+    expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
+    shape = _channels(x, weight)
+    grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight) if needs[0] else None
+    grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
+    flat = None if grad_x is None else grad_x.reshape(shape)
+    _kernel(_kernels.prelu_grad, x)(flat, grad_weight, grad_output.reshape(shape), x.reshape(shape), weight)
+    return grad_x, grad_weight if needs[1] else None
+
+
 def softmax(x: Array, *, out: Array | None = None) -> Array:
     """Return exp(x_i) / Σ_j exp(x_j) along the classes, stable at any magnitude. x (N, C); `out` may be x.
 
@@ -332,6 +467,82 @@ def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple
         expect_shape(soft, "target", x.shape, "the shape of x, or one integer label a row")
     result = output(out, "out", x.shape, unless_same(x, out), soft)
     return _kernel(_kernels.cross_entropy, x)(result, x, labels, soft), result
+
+
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """Return each channel's mean and (biased) variance over the batch, and over the pixels of images.
+
+    μ_c = 1/M Σ x, σ²_c = 1/M Σ (x - μ_c)², where M = N·H·W. Shapes: x (N, C) or (N, C, …), the results (C,).
+
+    >>> mean, var = batch_moments(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    >>> mean.tolist(), var.tolist()
+    ([2.0, 5.0], [1.0, 0.0])
+    """
+    x = _with_channels(x)
+    mean, var = np.empty(x.shape[1], x.dtype), np.empty(x.shape[1], x.dtype)
+    _kernel(_kernels.batch_moments, x)(mean, var, x.reshape(_channels(x)))
+    return mean, var
+
+
+def batch_norm(
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    eps: float = 1e-5,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return weight·(x - mean)/√(var + eps) + bias, channel by channel; without them weight is 1 and bias 0.
+
+    Shapes: x and the result (N, C) or (N, C, …), the others (C,). Source: Ioffe and Szegedy, arXiv:1502.03167.
+
+    >>> x = np.array([[1.0], [3.0]])
+    >>> batch_norm(x, *batch_moments(x), eps=0.0).tolist()
+    [[-1.0], [1.0]]
+    """
+    x = _with_channels(x)
+    mean, var, weight, bias = _channel_arrays(x, mean=mean, var=var, weight=weight, bias=bias)
+    result = output(out, "out", x.shape, x, mean, var, weight, bias)
+    shape = _channels(x)
+    _kernel(_kernels.batch_norm_forward, x)(result.reshape(shape), x.reshape(shape), mean, var, weight, bias, eps)
+    return result
+
+
+def batch_norm_backward(
+    grad_output: Array,
+    x: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None = None,
+    eps: float = 1e-5,
+    *,
+    needs: Needs = (True, True, True),
+    out: Outs = (None, None, None),
+) -> Gradients:
+    """Return the gradients for (x, weight, bias), where `mean` and `var` are the moments of x, which depend on x.
+
+    With g = grad_output, h = (x - μ)/√(σ² + eps) and ⟨·⟩ a channel's mean: ∂J/∂bias = Σ g, ∂J/∂weight = Σ g h,
+    ∂J/∂x = weight/√(σ² + eps)·(g - ⟨g⟩ - h ⟨g h⟩). None where `needs` says so.
+
+    >>> x = np.array([[1.0], [3.0]])
+    >>> dx, dw, db = batch_norm_backward(np.array([[1.0], [2.0]]), x, *batch_moments(x), eps=0.0)
+    >>> dx.tolist(), dw.tolist(), db.tolist()
+    ([[0.0], [0.0]], [1.0], [3.0])
+    """
+    x = _with_channels(x)
+    grad_output = as_array(grad_output, "grad_output", like=x)
+    expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
+    mean, var, weight = _channel_arrays(x, mean=mean, var=var, weight=weight)
+    inputs, channels, shape = (grad_output, x, mean, var, weight), x.shape[1:2], _channels(x)
+    grad_x = output(out[0], "out[0]", x.shape, *inputs) if needs[0] else None
+    grad_weight = output(out[1], "out[1]", channels, *inputs, grad_x)
+    grad_bias = output(out[2], "out[2]", channels, *inputs, grad_x, grad_weight)
+    flat = None if grad_x is None else grad_x.reshape(shape), grad_weight, grad_bias
+    arrays = grad_output.reshape(shape), x.reshape(shape), mean, var, weight
+    _kernel(_kernels.batch_norm_grad, x)(*flat, *arrays, eps)
+    return grad_x, grad_weight if needs[1] else None, grad_bias if needs[2] else None
 
 
 def sgd_step(
@@ -398,6 +609,37 @@ def _kernel(function: Any, like: Array) -> Callable[..., Any]:
     """The instance of a kernel for an array's element type."""
     instance: Callable[..., Any] = function[ELEMENTS[like.dtype]]
     return instance
+
+
+def _with_channels(x: Array) -> Array:
+    x = as_array(x, "x")
+    if x.ndim < 2:
+        raise ShapeError(f"x has shape {x.shape}: expected (N, C) or (N, C, …)")
+    return x
+
+
+def _channels(x: Array, weight: Array | None = None) -> tuple[int, int, int]:
+    """The shape in which a kernel sees x: samples, channels, pixels; one channel if all share one weight."""
+    if weight is not None and weight.size == 1:
+        return 1, 1, x.size
+    return x.shape[0], x.shape[1], x[0, 0].size
+
+
+def _channel_arrays(x: Array, **arrays: Array | None) -> list[Any]:
+    """Return arrays of one value a channel, None where there is none."""
+    given = {name: None if array is None else as_array(array, name, 1, x) for name, array in arrays.items()}
+    for name, array in given.items():
+        if array is not None:
+            expect_shape(array, name, x.shape[1:2], f"one value for each channel of x {x.shape}")
+    return list(given.values())
+
+
+def _prelu_arrays(x: Array, weight: Array) -> tuple[Array, Array]:
+    x = _with_channels(x)
+    weight = as_array(weight, "weight", 1, x)
+    if weight.size != 1:
+        expect_shape(weight, "weight", x.shape[1:2], f"one value, or one for each channel of x {x.shape}")
+    return x, weight
 
 
 def _linear_arrays(x: Array, weight: Array) -> tuple[Array, Array]:

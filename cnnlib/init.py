@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from cnnlib.errors import ConfigError
 
-__all__ = ["DEFAULT", "RNG", "SCHEMES", "as_generator", "check_scheme", "draw", "undrawn"]
+__all__ = ["DEFAULT", "RNG", "SCHEMES", "as_generator", "check_scheme", "draw", "fill", "undrawn"]
 
 RNG: TypeAlias = "np.random.Generator | int | None"  # in quotes: numpy.random is slow to import and may not be needed
 
@@ -83,6 +83,12 @@ def draw(
         weight[...] = rng.uniform(-limit, limit, weight.shape)
     if bias is not None:
         bias[...] = rng.uniform(-limit, limit, bias.shape) if scheme == DEFAULT else 0
+
+
+def fill(parameter: NDArray[Any], value: float) -> None:
+    """Fill a parameter that starts at a fixed value; inside `undrawn` it stays as it is."""
+    if _drawing.get():
+        parameter[...] = value
 
 
 @contextmanager

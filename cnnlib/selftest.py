@@ -141,10 +141,10 @@ def _call(module: Any, case: Case, rounded: type, dtype: type, out: Any = None) 
 
 def _poisoned(case: Case, truth: list[Array], dtype: type) -> Any:
     """Return `out` full of NaN, which shows every element that a kernel fails to write or adds to."""
-    if case.function.endswith("_step"):
+    if case.function.endswith("_step") or case.function == "batch_moments":
         return None
     outs: tuple[Array, ...] = tuple(np.full(array.shape, np.nan, dtype) for array in truth)
-    return outs if len(outs) == 3 else outs[-1]
+    return outs if len(outs) > 1 and case.function.endswith("_backward") else outs[-1]
 
 
 def _error(actual: Array, expected: Array, terms: int) -> float:
@@ -183,12 +183,25 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         x, grad, velocity = normal(size=(3, size)).round(1)
         yield Case("relu", (x,))
         yield Case("relu_backward", (grad, x))
+        for name in ("sigmoid", "tanh", "leaky_relu"):
+            yield Case(name, (x,))
+            yield Case(f"{name}_backward", (grad, x))
         yield Case("sgd_step", (x, grad, velocity), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01})
         yield Case("sgd_step", (x, grad, velocity), {"lr": 0.1, "momentum": 0.9, "nesterov": True})
         yield Case("sgd_step", (x, grad, None), {"lr": 0.1})
         for decoupled in (False, True):
             settings = {"step": 3, "lr": 0.1, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
             yield Case("adam_step", (x, grad, velocity, normal(size=size) ** 2), settings | {"decoupled": decoupled})
+    for sizes in ((2, 1), (65, 17), (3, 5, 2, 9), (5, 33, 7, 7)):
+        x, grad = normal(size=sizes), normal(size=sizes)
+        weight, bias, mean = normal(size=(3, sizes[1]))
+        terms, var = x.size // sizes[1], weight**2 + 0.5
+        yield Case("prelu", (x, weight))
+        yield Case("prelu_backward", (grad, x, weight), {}, terms)
+        yield Case("prelu_backward", (grad, x, weight[:1]), {}, x.size)
+        yield Case("batch_moments", (x,), {}, terms)
+        yield Case("batch_norm", (x, mean, var, weight, bias))
+        yield Case("batch_norm_backward", (grad, x, mean, var, weight), {}, terms)
     for n, classes in ((1, 2), (17, 10), (5, 33)):
         x = normal(size=(n, classes), scale=5)
         y = reference.softmax(x)

@@ -105,6 +105,33 @@ typedef struct {
     void cnn_relu_forward_##T(R *y, const R *x, ptrdiff_t size);                                                    \
     /* dx = dy where x > 0, else 0; dx may be dy or x; x may be relu's output instead of its input. */              \
     void cnn_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size);                                         \
+    /* y = 1/(1 + e^-x), without overflow; y may be x. */                                                           \
+    void cnn_sigmoid_forward_##T(R *y, const R *x, ptrdiff_t size);                                                 \
+    /* dx = dy * y * (1 - y) for sigmoid's output y; dx may be dy or y. */                                          \
+    void cnn_sigmoid_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t size);                                      \
+    /* y = tanh x; y may be x. */                                                                                   \
+    void cnn_tanh_forward_##T(R *y, const R *x, ptrdiff_t size);                                                    \
+    /* dx = dy * (1 - y^2) for tanh's output y; dx may be dy or y. */                                               \
+    void cnn_tanh_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t size);                                         \
+    /* y = x where x > 0, else slope * x; y may be x. */                                                            \
+    void cnn_leaky_relu_forward_##T(R *y, const R *x, ptrdiff_t size, double slope);                                \
+    /* dx = dy where x > 0, else slope * dy; dx may be dy or x. */                                                  \
+    void cnn_leaky_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size, double slope);                     \
+    /* y[n,c,i] = x[n,c,i] where it is > 0, else a[c] * x[n,c,i]; i < m. */                                         \
+    cnn_status cnn_prelu_forward_##T(R *y, const R *x, const R *a, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m);          \
+    /* dx = dy where x > 0, else a[c] * dy; da[c] = sum over n,i where not x > 0: x * dy; dx may be NULL. */        \
+    cnn_status cnn_prelu_grad_##T(R *dx, R *da, const R *dy, const R *x, const R *a, ptrdiff_t n, ptrdiff_t c,      \
+                                  ptrdiff_t m);                                                                     \
+                                                                                                                    \
+    /* mean[c] = sum over n,i: x[n,c,i] / (n m); var[c] = sum over n,i: (x[n,c,i] - mean[c])^2 / (n m); i < m */    \
+    cnn_status cnn_batch_moments_##T(R *mean, R *var, const R *x, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m);           \
+    /* y[n,c,i] = w[c] * (x[n,c,i] - mean[c]) / sqrt(var[c] + eps) + b[c]; w and b may be NULL (1 and 0). */        \
+    cnn_status cnn_batch_norm_forward_##T(R *y, const R *x, const R *mean, const R *var, const R *w, const R *b,    \
+                                          ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps);                       \
+    /* Where mean and var are the moments of x itself, h = (x - mean) / sqrt(var + eps) and <> is a channel's mean: \
+     * db[c] = sum dy; dw[c] = sum dy * h; dx = w / sqrt(var + eps) * (dy - <dy> - h <dy h>); dx may be NULL. */    \
+    cnn_status cnn_batch_norm_grad_##T(R *dx, R *dw, R *db, const R *dy, const R *x, const R *mean, const R *var,   \
+                                       const R *w, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps);              \
     /* y[n,c] = exp(x[n,c] - max) / sum over c; y may be x. */                                                      \
     void cnn_softmax_forward_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t c);                                       \
     /* dx[n,c] = y[n,c] * (dy[n,c] - sum over i: dy[n,i] * y[n,i]); dx may be dy or y. */                           \

@@ -50,6 +50,11 @@ typedef struct {
     int count_include_pad;
 } FN(cnn_pool);
 
+/* What batch normalisation needs of a channel, or, with `each`, of as many channels as there are columns. */
+typedef struct {
+    const REAL *mean, *scale, *shift, *slope;
+} FN(cnn_norm);
+
 #define CNN_KERNELS(K)                                                                                              \
     /* dst[i*L + l] = src[l*stride + i] for l < planes, 0 for the other lanes; i < count */                         \
     K(lanes_from_planes, (REAL *dst, const REAL *src, ptrdiff_t stride, int planes, ptrdiff_t count))               \
@@ -85,6 +90,29 @@ typedef struct {
     K(relu, (REAL *y, const REAL *x, ptrdiff_t n))                                                                  \
     /* dx = dy where x > 0, else 0; dx may be dy or x */                                                            \
     K(relu_grad, (REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n))                                            \
+    /* y = 1/(1 + e^-x); within 3 units of the last place */                                                        \
+    K(sigmoid, (REAL *y, const REAL *x, ptrdiff_t n))                                                               \
+    /* dx = dy * y * (1 - y) for sigmoid's y */                                                                     \
+    K(sigmoid_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n))                                         \
+    /* y = tanh x; within 3 units of the last place */                                                              \
+    K(tanh, (REAL *y, const REAL *x, ptrdiff_t n))                                                                  \
+    /* dx = dy * (1 - y^2) for tanh's y */                                                                          \
+    K(tanh_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n))                                            \
+    /* y = x where x > 0, else slope * x; slope[i] for element i with `each`, slope[0] for all without */           \
+    K(leaky_relu, (REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each))                               \
+    /* dx = dy where x > 0, else slope * dy */                                                                      \
+    K(leaky_relu_grad, (REAL *dx, const REAL *dy, const REAL *x, const REAL *slope, ptrdiff_t n, int each))         \
+    /* da = sum of x * dy where not x > 0: of each column over the rows with `each`, of one row's columns without */\
+    K(slope_grad, (REAL *da, const REAL *dy, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, int each))              \
+    /* sum of x, and the sum of its squared distances from its mean: by columns or of one row, as slope_grad */     \
+    K(moments, (REAL *sum, REAL *spread, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, int each))                  \
+    /* sum of dy, and of dy * (x - mean): by columns or of one row, as slope_grad */                                \
+    K(norm_sums, (REAL *sum, REAL *dot, const REAL *dy, const REAL *x, const REAL *mean, ptrdiff_t rows,            \
+                  ptrdiff_t cols, int each))                                                                        \
+    /* y = (x - mean) * scale + shift; parameters of element i with `each`, the first for all without */            \
+    K(norm, (REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each))                                \
+    /* dx = scale * (dy - shift - (x - mean) * slope) */                                                            \
+    K(norm_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each))          \
     /* g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v); v may be NULL: w -= lr*g' */ \
     K(sgd, (REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd) * s))                                   \
     /* m, v: moving means of g' and g'^2; w -= rate * m / (sqrt(v)/root + eps), w first shrunk by `shrink` */       \

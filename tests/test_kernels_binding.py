@@ -36,6 +36,17 @@ def good() -> dict[str, list[Any]]:
         "linear_grad_b": [f(4), f(2, 4)],
         "relu_forward": [f(5), f(5)],
         "relu_grad": [f(5), f(5), f(5)],
+        "sigmoid_forward": [f(5), f(5)],
+        "sigmoid_grad": [f(5), f(5), f(5)],
+        "tanh_forward": [f(5), f(5)],
+        "tanh_grad": [f(5), f(5), f(5)],
+        "leaky_relu_forward": [f(5), f(5), 0.1],
+        "leaky_relu_grad": [f(5), f(5), f(5), 0.1],
+        "prelu_forward": [f(2, 3, 4), f(2, 3, 4), f(3)],
+        "prelu_grad": [f(2, 3, 4), f(3), f(2, 3, 4), f(2, 3, 4), f(3)],
+        "batch_moments": [f(3), f(3), f(2, 3, 4)],
+        "batch_norm_forward": [f(2, 3, 4), f(2, 3, 4), f(3), f(3), f(3), f(3), 1e-5],
+        "batch_norm_grad": [f(2, 3, 4), f(3), f(3), f(2, 3, 4), f(2, 3, 4), f(3), f(3), f(3), 1e-5],
         "softmax_forward": [f(2, 3), f(2, 3)],
         "softmax_grad": [f(2, 3), f(2, 3), f(2, 3)],
         "cross_entropy": [f(2, 3), f(2, 3), None, f(2, 3)],
@@ -92,7 +103,13 @@ def test_wrong_arrays_are_refused(name: str, position: int) -> None:
         assert refuses(name, arguments), wrong
 
 
-OUTPUTS = {"sgd_step": (0, 1), "adam_step": (0, 1, 2)}
+OUTPUTS = {
+    "sgd_step": (0, 1),
+    "adam_step": (0, 1, 2),
+    "prelu_grad": (0, 1),
+    "batch_moments": (0, 1),
+    "batch_norm_grad": (0, 1, 2),
+}
 
 
 @pytest.mark.parametrize("name", good())

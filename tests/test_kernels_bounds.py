@@ -73,6 +73,16 @@ def elementwise(make: Make) -> None:
         second_moment = make(length)
         np.square(second_moment, out=second_moment)
         run(functional.adam_step, make(length), make(length), make(length), second_moment, 1, 0.1)
+        for name in ("sigmoid", "tanh", "leaky_relu"):
+            run(getattr(functional, name), make(length), out=make(length))
+            run(getattr(functional, f"{name}_backward"), make(length), make(length), out=make(length))
+        for shape in ((3, length), (2, 3, length, 2)):
+            x, vector = make(*shape), [make(shape[1]) for _ in range(4)]
+            run(functional.prelu, x, vector[0], out=make(*shape))
+            run(functional.prelu_backward, make(*shape), x, vector[0], out=(make(*shape), vector[1]))
+            mean, var = functional.batch_moments(x)
+            run(functional.batch_norm, x, mean, var, *vector[:2], out=make(*shape))
+            run(functional.batch_norm_backward, make(*shape), x, mean, var, out=(make(*shape), *vector[2:]))
         for n in (1, 3):
             run(functional.softmax, make(n, length), out=make(n, length))
             run(functional.softmax_backward, make(n, length), make(n, length), out=make(n, length))

@@ -41,6 +41,12 @@ def _node(layer: NamedLayer) -> Any:
             return make_node("Gemm", ["x", "w", "b"], ["y"], transB=1)
         case "relu":
             return make_node("Relu", ["x"], ["y"])
+        case "sigmoid":
+            return make_node("Sigmoid", ["x"], ["y"])
+        case "tanh":
+            return make_node("Tanh", ["x"], ["y"])
+        case "leaky_relu":
+            return make_node("LeakyRelu", ["x"], ["y"], alpha=0.01)
     return make_node("Softmax", ["x"], ["y"], axis=-1)
 
 

@@ -90,6 +90,12 @@ def _call(task: KernelTask, t: dict[str, Any]) -> Callable[[], Sequence[Any]]:
             return lambda: (y.t() @ x, y.sum(0))
         case "relu":
             return lambda: (F.relu(x) if forward else aten.threshold_backward(y, x, 0),)
+        case "sigmoid":
+            return lambda: (torch.sigmoid(x) if forward else aten.sigmoid_backward(y, x),)
+        case "tanh":
+            return lambda: (torch.tanh(x) if forward else aten.tanh_backward(y, x),)
+        case "leaky_relu":
+            return lambda: (F.leaky_relu(x) if forward else aten.leaky_relu_backward(y, x, 0.01, False),)
         case "softmax":
             return lambda: (F.softmax(x, 1) if forward else aten._softmax_backward_data(y, x, 1, torch.float32),)
     x.requires_grad_()

@@ -175,10 +175,10 @@ def _call(
         case "linear", "grad_w":
             w, needs = np.empty(layer.w, a["y"].dtype), (False, True, True)
             return lambda: m.linear_backward(a["y"], a["x"], w, needs=needs, out=rest)[1:]
-        case (("relu" | "softmax"), "forward"):
+        case (("relu" | "sigmoid" | "tanh" | "leaky_relu" | "softmax"), "forward"):
             function = getattr(m, layer.kind)
             return lambda: (function(a["x"], out=one),)
-        case (("relu" | "softmax"), "grad_x"):
+        case (("relu" | "sigmoid" | "tanh" | "leaky_relu" | "softmax"), "grad_x"):
             gradient = getattr(m, f"{layer.kind}_backward")
             return lambda: (gradient(a["y"], a["x"], out=one),)
         case "cross_entropy", _:

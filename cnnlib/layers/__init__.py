@@ -7,8 +7,10 @@ from cnnlib.layers.dropout import Dropout
 from cnnlib.layers.linear import Linear
 from cnnlib.layers.merge import Add, Concat
 from cnnlib.layers.pooling import AvgPool2d, MaxPool2d
+from cnnlib.layers.rectifier import LeakyReLU, PReLU
 from cnnlib.layers.registry import register, registered
 from cnnlib.layers.reshape import Flatten
+from cnnlib.layers.smooth import Sigmoid, Tanh
 
 __all__ = [
     "Add",
@@ -18,11 +20,15 @@ __all__ = [
     "Dropout",
     "Flatten",
     "Layer",
+    "LeakyReLU",
     "Linear",
     "MaxPool2d",
+    "PReLU",
     "Parameter",
     "ReLU",
+    "Sigmoid",
     "Softmax",
+    "Tanh",
     "register",
     "registered",
 ]

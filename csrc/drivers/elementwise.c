@@ -7,6 +7,9 @@ typedef struct {
     REAL *y, *m, *v;
     const REAL *a, *b;
     ptrdiff_t size;
+    void (*map)(REAL *y, const REAL *x, ptrdiff_t n);
+    void (*map_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n);
+    REAL slope;
     FN(cnn_sgd) sgd;
     FN(cnn_adam) adam;
 } FN(chunked);
@@ -20,18 +23,26 @@ static void FN(chunked_run)(const FN(chunked) * v, cnn_task body) {
     cnn_parallel_for(cnn_threads_for((double)v->size), cnn_ceil_div(v->size, CHUNK), body, v);
 }
 
-static void FN(relu_task)(const void *context, ptrdiff_t task, int thread) {
+static void FN(map_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(chunked) *v = context;
     ptrdiff_t i, n = FN(chunk)(v, task, &i);
     (void)thread;
-    v->table->relu(v->y + i, v->a + i, n);
+    v->map(v->y + i, v->a + i, n);
 }
 
-static void FN(relu_grad_task)(const void *context, ptrdiff_t task, int thread) {
+static void FN(map_grad_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(chunked) *v = context;
     ptrdiff_t i, n = FN(chunk)(v, task, &i);
     (void)thread;
-    v->table->relu_grad(v->y + i, v->a + i, v->b + i, n);
+    v->map_grad(v->y + i, v->a + i, v->b + i, n);
+}
+
+static void FN(leaky_relu_task)(const void *context, ptrdiff_t task, int thread) {
+    const FN(chunked) *v = context;
+    ptrdiff_t i, n = FN(chunk)(v, task, &i);
+    (void)thread;
+    if (v->b) v->table->leaky_relu_grad(v->y + i, v->a + i, v->b + i, &v->slope, n, 0);
+    else v->table->leaky_relu(v->y + i, v->a + i, &v->slope, n, 0);
 }
 
 static void FN(sgd_task)(const void *context, ptrdiff_t task, int thread) {
@@ -48,14 +59,29 @@ static void FN(adam_task)(const void *context, ptrdiff_t task, int thread) {
     v->table->adam(v->y + i, v->a + i, v->m + i, v->v + i, n, &v->adam);
 }
 
-void FN(cnn_relu_forward)(REAL *y, const REAL *x, ptrdiff_t size) {
-    const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = y, .a = x, .size = size};
-    FN(chunked_run)(&v, FN(relu_task));
+/* `work` is what an element costs, in multiply-adds. */
+#define MAP(name, work)                                                                                          \
+    void FN(cnn_##name##_forward)(REAL * y, const REAL *x, ptrdiff_t size) {                                     \
+        const FN(chunked) v = {.map = FN(cnn_kernels)()->name, .y = y, .a = x, .size = size};                    \
+        cnn_parallel_for(cnn_threads_for((work) * (double)size), cnn_ceil_div(size, CHUNK), FN(map_task), &v);   \
+    }                                                                                                            \
+    void FN(cnn_##name##_grad)(REAL * dx, const REAL *dy, const REAL *x, ptrdiff_t size) {                       \
+        const FN(chunked) v = {.map_grad = FN(cnn_kernels)()->name##_grad, .y = dx, .a = dy, .b = x, .size = size}; \
+        FN(chunked_run)(&v, FN(map_grad_task));                                                                  \
+    }
+MAP(relu, 1)
+MAP(sigmoid, 4)
+MAP(tanh, 4)
+#undef MAP
+
+void FN(cnn_leaky_relu_forward)(REAL *y, const REAL *x, ptrdiff_t size, double slope) {
+    const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = y, .a = x, .size = size, .slope = (REAL)slope};
+    FN(chunked_run)(&v, FN(leaky_relu_task));
 }
 
-void FN(cnn_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t size) {
-    const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = dx, .a = dy, .b = x, .size = size};
-    FN(chunked_run)(&v, FN(relu_grad_task));
+void FN(cnn_leaky_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t size, double slope) {
+    const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = dx, .a = dy, .b = x, .size = size, .slope = (REAL)slope};
+    FN(chunked_run)(&v, FN(leaky_relu_task));
 }
 
 void FN(cnn_sgd_step)(REAL *w, REAL *velocity, const REAL *g, ptrdiff_t size, double lr, double momentum, double decay,

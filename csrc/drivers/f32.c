@@ -15,3 +15,4 @@
 #include "pool2d.c"
 #include "dense.c"
 #include "elementwise.c"
+#include "channels.c"

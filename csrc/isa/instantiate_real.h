@@ -4,6 +4,8 @@
 #include "../kernels/conv.c"
 #include "../kernels/dense.c"
 #include "../kernels/elementwise.c"
+#include "../kernels/activation.c"
+#include "../kernels/normalize.c"
 #include "../kernels/lanes.c"
 #include "../kernels/pool.c"
 #include "../kernels/winograd.c"

@@ -1,0 +1,133 @@
+/* Activations with an exponential or a slope. Equations: kernels.h.
+ *
+ * e^x = 2^k e^r with k = x/ln 2 rounded and |r| <= ln 2 / 2, where e^r - 1 is Taylor's polynomial, cut where the next
+ * term is below a quarter of the last place. ln 2 is taken off in two parts, of which k times the first is exact. */
+#if REAL_BYTES == 4
+#define EXP_TERMS 7
+#define EXP_LOWEST (-104.0f) /* below it, e^x rounds to 0 */
+#define EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it leaves a rounded integer in the low bits */
+#define EXP_MANTISSA 23
+#define EXP_BIAS 127
+#define LN2_HIGH 0.693359375f
+#define LN2_LOW (-2.12194440e-4f)
+#else
+#define EXP_TERMS 13
+#define EXP_LOWEST (-746.0)
+#define EXP_ROUND 6755399441055744.0
+#define EXP_MANTISSA 52
+#define EXP_BIAS 1023
+#define LN2_HIGH 6.93147180369123816490e-01
+#define LN2_LOW 1.90821492927058770002e-10
+#endif
+
+static const REAL FN(inverse_factorial)[14] = {
+    1, 1, 0.5, (REAL)(1 / 6.0), (REAL)(1 / 24.0), (REAL)(1 / 120.0), (REAL)(1 / 720.0), (REAL)(1 / 5040.0),
+    (REAL)(1 / 40320.0), (REAL)(1 / 362880.0), (REAL)(1 / 3628800.0), (REAL)(1 / 39916800.0), (REAL)(1 / 479001600.0),
+    (REAL)(1 / 6227020800.0)};
+
+/* Returns e^r - 1 and puts the integer k of each lane into *power, for x <= 0; a NaN stays one. */
+static INLINE vec FN(exp_parts)(vec x, ivec *power) {
+    const vec round = vec_set1((REAL)EXP_ROUND), lowest = vec_set1((REAL)EXP_LOWEST);
+    x = vec_select((ivec)(x < lowest), lowest, x);
+    const vec shifted = vec_fma(x, vec_set1((REAL)1.44269504088896340736), round), k = shifted - round;
+    const vec r = vec_fma(k, vec_set1(-(REAL)LN2_LOW), vec_fma(k, vec_set1(-(REAL)LN2_HIGH), x));
+    *power = (ivec)shifted - (ivec)round;
+    vec p = vec_set1(FN(inverse_factorial)[EXP_TERMS]);
+    UNROLL for (int i = EXP_TERMS - 1; i >= 2; i--) p = vec_fma(p, r, vec_set1(FN(inverse_factorial)[i]));
+    return vec_fma(p, r * r, r);
+}
+
+/* 2^k, for k in the range of normal numbers. */
+static INLINE vec FN(power_of_two)(ivec k) { return (vec)((k + EXP_BIAS) << EXP_MANTISSA); }
+
+static INLINE vec FN(absolute)(vec x) {
+    const vec negative_zero = -(vec){0};
+    return (vec)((ivec)x & ~(ivec)negative_zero);
+}
+
+static INLINE vec FN(sigmoid_of)(vec x) {
+    const vec one = vec_set1(1), zero = {0};
+    ivec k;
+    const vec q = FN(exp_parts)(-FN(absolute)(x), &k);
+    /* In two factors: 2^k alone would leave the normal numbers before e^x does. */
+    const ivec half = k >> 1;
+    const vec e = (q + one) * FN(power_of_two)(half) * FN(power_of_two)(k - half);
+    return vec_select((ivec)(x > zero), one, e) / (one + e);
+}
+
+/* tanh|x| = (1 - e^(-2|x|)) / (1 + e^(-2|x|)), whose numerator would cancel near 0 if it were not -(e^(-2|x|) - 1). */
+static INLINE vec FN(tanh_of)(vec x) {
+    const vec one = vec_set1(1), two = vec_set1(2), end = vec_set1(20), negative_zero = -(vec){0};
+    const vec size = FN(absolute)(x), limited = vec_select((ivec)(size > end), end, size);
+    ivec k;
+    const vec q = FN(exp_parts)(-two * limited, &k), scale = FN(power_of_two)(k);
+    const vec less = vec_fma(q, scale, scale - one);
+    return (vec)((ivec)FN(absolute)(less / (two + less)) | ((ivec)x & (ivec)negative_zero));
+}
+
+void KERNEL(sigmoid)(REAL *y, const REAL *x, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += LANES) FN(put)(y, i, n, FN(sigmoid_of)(FN(at)(x, i, n)));
+}
+
+void KERNEL(sigmoid_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n) {
+    const vec one = vec_set1(1);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const vec yi = FN(at)(y, i, n);
+        FN(put)(dx, i, n, FN(at)(dy, i, n) * (yi * (one - yi)));
+    }
+}
+
+void KERNEL(tanh)(REAL *y, const REAL *x, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += LANES) FN(put)(y, i, n, FN(tanh_of)(FN(at)(x, i, n)));
+}
+
+void KERNEL(tanh_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n) {
+    const vec one = vec_set1(1);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const vec yi = FN(at)(y, i, n);
+        FN(put)(dx, i, n, FN(at)(dy, i, n) * ((one - yi) * (one + yi)));
+    }
+}
+
+void KERNEL(leaky_relu)(REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each) {
+    const vec zero = {0};
+    vec s = vec_set1(slope[0]);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const vec xi = FN(at)(x, i, n);
+        if (each) s = FN(at)(slope, i, n);
+        FN(put)(y, i, n, vec_select((ivec)(xi > zero), xi, s * xi));
+    }
+}
+
+void KERNEL(leaky_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, const REAL *slope, ptrdiff_t n, int each) {
+    const vec zero = {0};
+    vec s = vec_set1(slope[0]);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const vec d = FN(at)(dy, i, n);
+        if (each) s = FN(at)(slope, i, n);
+        FN(put)(dx, i, n, vec_select((ivec)(FN(at)(x, i, n) > zero), d, s * d));
+    }
+}
+
+void KERNEL(slope_grad)(REAL *da, const REAL *dy, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, int each) {
+    const vec zero = {0};
+    vec sum = {0};
+    if (!each) rows = 1;
+    for (ptrdiff_t j = 0; j < cols; j += LANES) {
+        if (each) sum = zero;
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            const vec xi = FN(at)(x + i * cols, j, cols), product = xi * FN(at)(dy + i * cols, j, cols);
+            sum += (vec)((ivec)product & ~(ivec)(xi > zero));
+        }
+        if (each) FN(put)(da, j, cols, sum);
+    }
+    if (!each) da[0] = vec_sum(sum);
+}
+
+#undef EXP_TERMS
+#undef EXP_LOWEST
+#undef EXP_ROUND
+#undef EXP_MANTISSA
+#undef EXP_BIAS
+#undef LN2_HIGH
+#undef LN2_LOW
