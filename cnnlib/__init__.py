@@ -37,11 +37,12 @@ from cnnlib.layers import (
     ReLU,
     Sigmoid,
     Softmax,
+    Standardize,
     Tanh,
 )
-from cnnlib.losses import CrossEntropyLoss, MSELoss
+from cnnlib.losses import BCELoss, CrossEntropyLoss, L1Loss, MSELoss
 from cnnlib.model import Model, Sequential
-from cnnlib.optim import SGD, Adam, AdamW
+from cnnlib.optim import SGD, Adam, AdamW, MaxNorm, clip_grad_norm
 from cnnlib.schedules import CosineLR, StepLR
 from cnnlib.serialize import load
 from cnnlib.trainer import Trainer
@@ -54,6 +55,7 @@ __all__ = [
     "AdamW",
     "Add",
     "AvgPool2d",
+    "BCELoss",
     "Callback",
     "Concat",
     "Conv2d",
@@ -63,10 +65,12 @@ __all__ = [
     "EarlyStopping",
     "Flatten",
     "Input",
+    "L1Loss",
     "Layer",
     "LeakyReLU",
     "Linear",
     "MSELoss",
+    "MaxNorm",
     "MaxPool2d",
     "Model",
     "Node",
@@ -76,11 +80,13 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "Standardize",
     "StepLR",
     "Tanh",
     "Trainer",
     "__version__",
     "callbacks",
+    "clip_grad_norm",
     "config",
     "datasets",
     "errors",

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from cnnlib import functional
 from cnnlib.errors import DataError, DTypeError, ShapeError, TrainingError
 
-__all__ = ["CrossEntropyLoss", "Loss", "MSELoss"]
+__all__ = ["BCELoss", "CrossEntropyLoss", "L1Loss", "Loss", "MSELoss"]
 
 Array = NDArray[Any]
 
@@ -173,7 +173,21 @@ class CrossEntropyLoss(Loss):
         return f"CrossEntropyLoss(from_logits={self.from_logits})"
 
 
-class MSELoss(Loss):
+class _Elementwise(Loss):
+    """A loss whose target has the prediction's shape."""
+
+    def _check(self, prediction: Array, target: Array) -> Array:
+        if target.dtype.kind not in "biuf":
+            raise DTypeError(f"{self!r}: the target must be real numbers, got {target.dtype}")
+        if target.shape != prediction.shape:
+            fix = f"; use target.reshape{prediction.shape}" if target.size == prediction.size else ""
+            raise ShapeError(
+                f"{self!r}: the target must have the prediction's shape {prediction.shape}, got {target.shape}{fix}"
+            )
+        return target.astype(prediction.dtype, copy=False)
+
+
+class MSELoss(_Elementwise):
     """Half the squared distance, averaged over the samples: the lecture's mean squared error (L20).
 
     J = 1/(2N) Σ_n ‖z_n - ẑ_n‖²      ∂J/∂z = (z - ẑ) / N
@@ -192,19 +206,95 @@ class MSELoss(Loss):
            [1.5, 0. ]])
     """
 
-    def _check(self, prediction: Array, target: Array) -> Array:
-        if target.dtype.kind not in "biuf":
-            raise DTypeError(f"{self!r}: the target must be real numbers, got {target.dtype}")
-        if target.shape != prediction.shape:
-            fix = f"; use target.reshape{prediction.shape}" if target.size == prediction.size else ""
-            raise ShapeError(
-                f"{self!r}: the target must have the prediction's shape {prediction.shape}, got {target.shape}{fix}"
-            )
-        return target.astype(prediction.dtype, copy=False)
-
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
         n = len(prediction)
         grad = prediction - target
         value = float(np.vdot(grad, grad)) / (2 * n)
         grad /= n
         return value, grad
+
+
+class L1Loss(_Elementwise):
+    """Absolute distance, averaged over the samples: the lecture's L1 (L21), which an outlier cannot dominate.
+
+    J = 1/N Σ_n |z_n - ẑ_n|      ∂J/∂z = sign(z - ẑ) / N, 0 at z = ẑ
+
+    prediction: N×…, float32 or float64; target: the same shape, converted to the prediction's dtype by value.
+    Vector targets sum over their features and average over N only; PyTorch's ``L1Loss`` averages over all elements.
+
+    Raises ShapeError unless the shapes are equal: N against N×1 would broadcast to N×N.
+
+    >>> loss = L1Loss()
+    >>> loss.forward(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 0.0], [9.0, 4.0]]))
+    4.0
+    >>> loss.backward()
+    array([[ 0. ,  0.5],
+           [-0.5,  0. ]])
+    """
+
+    def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
+        n = len(prediction)
+        grad = prediction - target
+        value = float(np.abs(grad).sum()) / n
+        np.sign(grad, out=grad)
+        grad /= n
+        return value, grad
+
+
+class BCELoss(_Elementwise):
+    """Binary cross-entropy, averaged over the samples: logistic regression's loss (lecture: L02).
+
+    With σ the probability of the target ŷ = 1, given (from_logits=False) or made of a score y (from_logits=True)::
+
+        J = 1/N Σ_n -ŷ log σ - (1 - ŷ) log(1 - σ)
+        from_logits=False:  ∂J/∂σ = ((1 - ŷ)/(1 - σ) - ŷ/σ) / N
+        from_logits=True:   ∂J/∂y = (σ(y) - ŷ) / N
+
+    The fused form takes J = max(y, 0) - y ŷ + log(1 + e^-|y|), exact for scores of any size; prefer it for training.
+    On probabilities, where J is infinite at the wrong end, σ and 1 - σ are read as no less than the dtype's smallest
+    normal number, as CrossEntropyLoss does.
+
+    prediction: N×…, float32 or float64. target: the same shape, in 0…1, bool or any number. Vector targets sum over
+    their features and average over N only; PyTorch's ``BCELoss`` averages over all elements.
+
+    Raises ShapeError unless the shapes are equal, DataError for targets, or "probabilities", outside 0…1.
+
+    >>> loss = BCELoss(from_logits=True)
+    >>> round(loss.forward(np.array([[1000.0], [-1000.0], [0.0], [0.0]]), np.array([[0], [0], [1], [0]])), 6)
+    250.346574
+    >>> loss.backward().ravel().tolist()
+    [0.25, 0.0, -0.125, 0.125]
+    """
+
+    def __init__(self, from_logits: bool = False) -> None:
+        self.from_logits = from_logits
+
+    def _check(self, prediction: Array, target: Array) -> Array:
+        target = super()._check(prediction, target)
+        self._check_unit(target, "target", "use labels 0 and 1, or probabilities")
+        if not self.from_logits:
+            self._check_unit(prediction, "prediction", "end the model with Sigmoid, or use BCELoss(from_logits=True)")
+        return target
+
+    def _check_unit(self, array: Array, what: str, fix: str) -> None:
+        # A NaN in a prediction makes the value NaN, and who trains is told there; in a target it is a mistake.
+        bad = (array < 0.0) | (array > 1.0) | (np.isnan(array) if what == "target" else False)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise DataError(f"{self!r}: {what}[{', '.join(map(str, index))}] = {array[index]:g} is not in 0…1; {fix}")
+
+    def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
+        n = len(prediction)
+        if self.from_logits:
+            costs = np.maximum(prediction, 0) - prediction * target + np.log1p(np.exp(-np.abs(prediction)))
+            grad = functional.sigmoid(prediction)
+            grad -= target
+            grad /= n
+            return float(costs.sum()) / n, grad
+        floor = np.finfo(prediction.dtype).tiny
+        yes, no = np.maximum(prediction, floor), np.maximum(1 - prediction, floor)
+        costs = target * np.log(yes) + (1 - target) * np.log(no)
+        return -float(costs.sum()) / n, ((1 - target) / no - target / yes) / n
+
+    def __repr__(self) -> str:
+        return f"BCELoss(from_logits={self.from_logits})"

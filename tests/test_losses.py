@@ -8,7 +8,7 @@ from helpers import check_gradient
 
 from cnnlib import functional
 from cnnlib.errors import CNNError, DataError, DTypeError, ShapeError, TrainingError
-from cnnlib.losses import CrossEntropyLoss, MSELoss
+from cnnlib.losses import BCELoss, CrossEntropyLoss, L1Loss, MSELoss
 
 LABELS = np.array([2, 0, 1, 2, 2])
 
@@ -23,6 +23,10 @@ def _cases(rng):
         "logits, soft": (CrossEntropyLoss(), logits, soft),
         "probabilities, labels": (CrossEntropyLoss(from_logits=False), probabilities, LABELS),
         "probabilities, soft": (CrossEntropyLoss(from_logits=False), probabilities, soft),
+        "bce": (BCELoss(), functional.sigmoid(logits), soft),
+        "bce, scores": (BCELoss(from_logits=True), logits, soft),
+        "bce, labels": (BCELoss(from_logits=True), logits[:, 0].copy(), LABELS > 1),
+        "l1": (L1Loss(), logits, soft),
         "mse": (MSELoss(), logits, soft),
         "mse on images": (MSELoss(), rng.normal(size=(5, 2, 3, 3)), rng.normal(size=(5, 2, 3, 3))),
     }
@@ -162,3 +166,48 @@ def test_what_cannot_be_is_refused(loss, prediction, target, error, message):
 def test_backward_before_forward_is_refused(loss):
     with pytest.raises(TrainingError, match="backward before forward"):
         loss.backward()
+
+
+def test_bce_from_scores_is_stable_at_any_size(dtype):
+    loss = BCELoss(from_logits=True)
+    scores, target = np.array([1000, -1000, 1000, -1000], dtype), np.array([1, 0, 0, 1])
+    assert loss.forward(scores, target) == 500.0
+    np.testing.assert_array_equal(loss.backward(), [0, 0, 0.25, -0.25])
+
+
+def test_bce_on_probabilities_stays_finite(dtype):
+    loss = BCELoss()
+    probabilities, target = np.array([1, 0, 0, 1], dtype), np.array([1, 0, 1, 0])
+    assert loss.forward(probabilities, target) == pytest.approx(-np.log(np.finfo(dtype).tiny) / 2)
+    assert np.isfinite(loss.backward()).all()
+
+
+def test_bce_of_scores_equals_sigmoid_then_probabilities(rng):
+    scores, target = rng.normal(size=(6, 2)), rng.random((6, 2))
+    p = functional.sigmoid(scores)
+    fused, plain = BCELoss(from_logits=True), BCELoss()
+    assert fused.forward(scores, target) == pytest.approx(plain.forward(p, target), rel=1e-14)
+    np.testing.assert_allclose(fused.backward(), functional.sigmoid_backward(plain.backward(), p), rtol=1e-12)
+
+
+def test_l1_sums_over_features_and_is_flat_at_zero():
+    loss = L1Loss()
+    assert loss.forward(np.array([[1.0, 2.0], [5.0, 1.0]]), np.array([[0, 2], [5, 4]])) == (1 + 0 + 0 + 3) / 2
+    np.testing.assert_array_equal(loss.backward(), [[0.5, 0.0], [0.0, -0.5]])
+
+
+@pytest.mark.parametrize(
+    ("loss", "prediction", "target", "words"),
+    [
+        (BCELoss(), [0.5, 1.5], [0, 1], ["prediction[1] = 1.5", "Sigmoid"]),
+        (BCELoss(), [0.5, -0.5], [0, 1], ["prediction[1] = -0.5"]),
+        (BCELoss(True), [0.5, 7.0], [0, 2], ["target[1] = 2", "labels 0 and 1"]),
+        (BCELoss(True), [0.5, 7.0], [0, np.nan], ["target[1] = nan"]),
+        (BCELoss(True), [0.5, 7.0], [[0], [1]], ["(2,)", "reshape"]),
+        (L1Loss(), [0.5, 7.0], [0, 2, 3], ["L1Loss()", "(2,)", "(3,)"]),
+    ],
+)
+def test_elementwise_losses_refuse(loss, prediction, target, words):
+    with pytest.raises((ShapeError, DataError)) as caught:
+        loss.forward(np.array(prediction), np.array(target))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
