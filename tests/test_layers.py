@@ -25,6 +25,7 @@ from cnnlib.layers import (
     ReLU,
     Sigmoid,
     Softmax,
+    Standardize,
     Tanh,
     registered,
 )
@@ -74,6 +75,8 @@ ROWS = {
     "prelu-channels": row(lambda **k: PReLU(3, 0.1, **k), (3, 2, 2), output=(3, 2, 2), weight=(3,)),
     "prelu-features": row(lambda **k: PReLU(5, **k), (5,), output=(5,), weight=(5,)),
     "softmax": row(Softmax, (5,), output=(5,)),
+    "standardize": row(lambda: Standardize((2, 3, 4)), (2, 3, 4), output=(2, 3, 4)),
+    "standardize-channels": row(lambda: Standardize([2, 3, 4], per_channel=True, eps=0.1), (2, 3, 4), output=(2, 3, 4)),
     "dropout": row(lambda: Dropout(0.3, rng=0), (2, 3, 4), output=(2, 3, 4)),
     "add": row(Add, (2, 3), (2, 3), (2, 3), output=(2, 3)),
     "concat": row(Concat, (2, 3, 3), (1, 3, 3), output=(3, 3, 3)),

@@ -11,6 +11,7 @@ from cnnlib.layers.rectifier import LeakyReLU, PReLU
 from cnnlib.layers.registry import register, registered
 from cnnlib.layers.reshape import Flatten
 from cnnlib.layers.smooth import Sigmoid, Tanh
+from cnnlib.layers.standardize import Standardize
 
 __all__ = [
     "Add",
@@ -28,6 +29,7 @@ __all__ = [
     "ReLU",
     "Sigmoid",
     "Softmax",
+    "Standardize",
     "Tanh",
     "register",
     "registered",
