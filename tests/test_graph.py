@@ -76,6 +76,32 @@ def test_gradients_add_where_one_value_is_read_twice(build: object, rng: np.rand
     check_model(Model(x, build(x)), normal(rng, 2, 3))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_gradients_of_random_graphs(seed: int) -> None:
+    # Every node may feed any number of later ones, and one layer stands at several places.
+    rng = np.random.default_rng(seed)
+    shared = linear(3, 3, seed)
+    nodes = [Input(3), Input(3)]
+    while len(nodes) < 9:
+        a, b, c = (nodes[i] for i in rng.integers(len(nodes), size=3))
+        kind, number = rng.integers(6), int(rng.integers(100))
+        if kind == 0:
+            nodes.append(shared(a))
+        elif kind == 1:
+            nodes.append(linear(9, 3, number)(Concat()(a, b, c)))
+        elif kind == 2:
+            nodes.append(Softmax()(a))
+        elif kind == 3:
+            nodes.append(Add()(a, b, c))
+        elif kind == 4:
+            nodes.append(ReLU()(linear(3, 3, number)(a)))
+        else:
+            nodes.append(Flatten()(a) + b)
+    check_model(
+        Model(nodes[:2], [nodes[-1], nodes[-3], shared(nodes[0] + nodes[1])]), normal(rng, 2, 3), normal(rng, 2, 3)
+    )
+
+
 def test_one_layer_at_two_places_has_one_set_of_parameters(rng: np.random.Generator) -> None:
     x = Input(3)
     shared = linear(3, 3, name="twin")
