@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnlib import init
 from cnnlib.errors import ConfigError, DTypeError, GraphError, ShapeError
 from cnnlib.graph import Input
 from cnnlib.layers import (
@@ -127,28 +126,6 @@ def test_dropout_zeroes_a_proportion_and_keeps_the_mean(dtype: type) -> None:
 def test_dropout_blocks_do_not_repeat() -> None:
     y = Dropout(0.5, rng=0).forward(np.ones((4, 1 << 14), np.float32), training=True)
     assert len({row.tobytes() for row in y}) == 4
-
-
-@pytest.mark.parametrize(("scheme", "deviation"), [
-    ("fan_in_uniform", (1 / 400 / 3) ** 0.5),
-    ("he_normal", (2 / 400) ** 0.5),
-    ("he_uniform", (2 / 400) ** 0.5),
-    ("glorot_normal", (2 / 700) ** 0.5),
-    ("glorot_uniform", (2 / 700) ** 0.5),
-    ("zeros", 0.0),
-])  # fmt: skip
-def test_weights_have_the_deviation_of_their_scheme(scheme: str, deviation: float) -> None:
-    for layer in (Linear(400, 300, init=scheme, rng=0), Conv2d(16, 12, 5, init=scheme, rng=0)):
-        assert abs(layer.weight.data.std() - deviation) <= 0.02 * deviation
-        assert layer.bias is not None
-        assert (layer.bias.data == 0).all() == (scheme != "fan_in_uniform")
-    assert scheme in init.SCHEMES
-
-
-def test_the_same_seed_draws_the_same_weights_in_both_precisions() -> None:
-    a, b = Linear(7, 5, rng=3), Linear(7, 5, rng=3, dtype=np.float64)
-    np.testing.assert_array_equal(a.weight.data, b.weight.data.astype(np.float32))
-    assert (Linear(7, 5).weight.data != Linear(7, 5).weight.data).any()
 
 
 def test_the_first_gradient_is_written_into_the_parameters_own_buffer() -> None:
