@@ -24,6 +24,8 @@ from cnnlib.graph import Input, Node
 from cnnlib.layers import (
     Add,
     AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
     Concat,
     Conv2d,
     Dropout,
@@ -56,6 +58,8 @@ __all__ = [
     "Add",
     "AvgPool2d",
     "BCELoss",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Callback",
     "Concat",
     "Conv2d",

@@ -13,6 +13,8 @@ from cnnlib.errors import DataError, DTypeError, GraphError, ShapeError, Trainin
 from cnnlib.layers import (
     Add,
     AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
     Concat,
     Conv2d,
     Dropout,
@@ -74,6 +76,9 @@ ROWS = {
     "prelu": row(lambda **k: PReLU(**k), (2, 3, 4), output=(2, 3, 4), weight=(1,)),
     "prelu-channels": row(lambda **k: PReLU(3, 0.1, **k), (3, 2, 2), output=(3, 2, 2), weight=(3,)),
     "prelu-features": row(lambda **k: PReLU(5, **k), (5,), output=(5,), weight=(5,)),
+    "batch_norm1d": row(lambda **k: BatchNorm1d(5, **k), (5,), output=(5,), weight=(5,), bias=(5,)),
+    "batch_norm1d-series": row(lambda **k: BatchNorm1d(2, **k), (2, 4), output=(2, 4), weight=(2,), bias=(2,)),
+    "batch_norm2d": row(lambda **k: BatchNorm2d(2, **k), (2, 3, 2), output=(2, 3, 2), weight=(2,), bias=(2,)),
     "softmax": row(Softmax, (5,), output=(5,)),
     "standardize": row(lambda: Standardize((2, 3, 4)), (2, 3, 4), output=(2, 3, 4)),
     "standardize-channels": row(lambda: Standardize([2, 3, 4], per_channel=True, eps=0.1), (2, 3, 4), output=(2, 3, 4)),

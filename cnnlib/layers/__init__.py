@@ -6,6 +6,7 @@ from cnnlib.layers.conv import Conv2d
 from cnnlib.layers.dropout import Dropout
 from cnnlib.layers.linear import Linear
 from cnnlib.layers.merge import Add, Concat
+from cnnlib.layers.normalization import BatchNorm1d, BatchNorm2d
 from cnnlib.layers.pooling import AvgPool2d, MaxPool2d
 from cnnlib.layers.rectifier import LeakyReLU, PReLU
 from cnnlib.layers.registry import register, registered
@@ -16,6 +17,8 @@ from cnnlib.layers.standardize import Standardize
 __all__ = [
     "Add",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Concat",
     "Conv2d",
     "Dropout",
