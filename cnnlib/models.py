@@ -8,15 +8,31 @@ from itertools import pairwise
 from math import prod
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from cnnlib.errors import ConfigError
+from cnnlib.graph import Input, Node
 from cnnlib.init import DEFAULT, RNG, as_generator
-from cnnlib.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
-from cnnlib.model import Sequential
+from cnnlib.layers import (
+    Add,
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    MaxPool2d,
+    PReLU,
+    ReLU,
+    Standardize,
+)
+from cnnlib.model import Model, Sequential
 from cnnlib.shapes import IntPair
 
-__all__ = ["MODELS", "classic", "lenet5", "mlp"]
+__all__ = ["MODELS", "classic", "inception_mini", "lenet5", "mlp", "modern_mlp", "resnet_mini"]
 
 
 def lenet5(num_classes: int = 10, *, init: str = DEFAULT, rng: RNG = None, dtype: DTypeLike = np.float32) -> Sequential:
@@ -64,12 +80,41 @@ def mlp(
       (3): Linear(100, 10)
     )
     """
-    if len(sizes) < 2:
-        raise ConfigError(f"sizes = {list(sizes)}: expected at least two, input and output")
-    shape = (sizes[0],) if input_shape is None else input_shape
-    if not isinstance(shape, int) and prod(shape) != sizes[0]:
-        raise ConfigError(f"sizes[0] = {sizes[0]}: input_shape {tuple(shape)} has {prod(shape)} elements")
+    shape = _checked_shape(sizes, input_shape)
     return Sequential(Flatten(), *_fully_connected(sizes, init, as_generator(rng), dtype), input_shape=shape)
+
+
+def modern_mlp(
+    sizes: Sequence[int],
+    *,
+    activation: str = "prelu",
+    standardize: ArrayLike | None = None,
+    input_shape: int | Sequence[int] | None = None,
+    init: str = DEFAULT,
+    rng: RNG = None,
+    dtype: DTypeLike = np.float32,
+) -> Sequential:
+    """A modern multi-layer perceptron (L32): [Linear, BatchNorm, PReLU] for each of the hidden `sizes`, then Linear.
+
+    activation: "prelu", with one slope for each neuron, or "leaky_relu". standardize: the inputs of the training set;
+    the model then begins with `Standardize`, fitted on them. Other arguments as in `mlp`. Returns logits.
+
+    >>> x = np.random.default_rng(0).normal(5, 2, (100, 20))
+    >>> [layer.describe() for layer in modern_mlp([20, 8, 3], standardize=x, rng=0)]
+    ['Standardize', 'Flatten', 'Linear (20 → 8)', 'BatchNorm', 'PReLU', 'Linear (8 → 3)']
+    """
+    if activation not in ("prelu", "leaky_relu"):
+        raise ConfigError(f"activation = {activation!r}: expected 'prelu' or 'leaky_relu'")
+    shape, rng = _checked_shape(sizes, input_shape), as_generator(rng)
+    layers: list[Layer] = [] if standardize is None else [Standardize(shape).fit(standardize)]
+    layers.append(Flatten())
+    for inputs, outputs in pairwise(sizes[:-1]):
+        # No bias: BatchNorm subtracts the mean, and adds a bias of its own.
+        layers.append(Linear(inputs, outputs, bias=False, init=init, rng=rng, dtype=dtype))
+        layers.append(BatchNorm1d(outputs, dtype=dtype))
+        layers.append(PReLU(outputs, dtype=dtype) if activation == "prelu" else LeakyReLU())
+    layers.append(Linear(sizes[-2], sizes[-1], init=init, rng=rng, dtype=dtype))
+    return Sequential(*layers, input_shape=shape)
 
 
 def classic(
@@ -102,6 +147,106 @@ def classic(
     return Sequential(*layers, Flatten(), *_fully_connected(sizes, init, rng, dtype), input_shape=input_shape)
 
 
+def resnet_mini(
+    input_shape: tuple[int, int, int] = (1, 28, 28),
+    channels: Sequence[int] = (16, 32, 64),
+    blocks: int = 1,
+    num_classes: int = 10,
+    *,
+    init: str = "he_normal",
+    rng: RNG = None,
+    dtype: DTypeLike = np.float32,
+) -> Model:
+    """A small residual net, which shows addition on images (L25): y = ReLU(x + F(x)), F = conv, BN, ReLU, conv, BN.
+
+    For each of `channels` a stage of so many `blocks`; every stage but the first halves height and width, and a 1 × 1
+    convolution of the same stride brings x to F(x)'s shape. The blocks' outputs are named block1, block2, …, what comes
+    of the average over all pixels is "features". Returns logits.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", 2016.
+
+    >>> resnet_mini(channels=(4, 8), rng=0).features(np.zeros((2, 1, 28, 28), np.uint8), at="block2").shape
+    (2, 8, 14, 14)
+    """
+    rng = as_generator(rng)
+    conv = partial(_convolution, init=init, rng=rng, dtype=dtype)
+    image = Input(input_shape, "image")
+    node: Node = ReLU()(conv(image, channels[0], 3))
+    number = 0
+    for stage, width in enumerate(channels):
+        for block in range(blocks):
+            number += 1
+            stride = 2 if stage and not block else 1
+            residual = conv(ReLU()(conv(node, width, 3, stride)), width, 3)
+            shortcut = node if node.shape == residual.shape else conv(node, width, 1, stride)
+            node = ReLU(name=f"block{number}")(Add()(shortcut, residual))
+    return Model(image, _classifier(node, num_classes, init, rng, dtype))
+
+
+def inception_mini(
+    input_shape: tuple[int, int, int] = (1, 28, 28),
+    widths: Sequence[int] = (16, 24),
+    num_classes: int = 10,
+    *,
+    init: str = "he_normal",
+    rng: RNG = None,
+    dtype: DTypeLike = np.float32,
+) -> Model:
+    """A small Inception, which shows branching and concatenation on images (L23, L24).
+
+    Each module looks at its input with windows of 1, 3 and 5 pixels and with a pool, side by side, and concatenates the
+    channels; 1 × 1 convolutions keep the wide windows cheap. A module for each of `widths`, the number of channels of
+    each of its four branches, with a max pool before it. The modules' outputs are named inception1, inception2, …, what
+    comes of the average over all pixels is "features". Returns logits.
+
+    Source: Szegedy et al., "Going Deeper with Convolutions", 2015; with batch normalisation as in arXiv:1502.03167.
+
+    >>> inception_mini(widths=(4,), rng=0).features(np.zeros((2, 1, 28, 28), np.uint8), at="inception1").shape
+    (2, 16, 14, 14)
+    """
+    rng = as_generator(rng)
+    conv = partial(_convolution, init=init, rng=rng, dtype=dtype)
+    image = Input(input_shape, "image")
+    node: Node = ReLU()(conv(image, widths[0], 3))
+    for number, width in enumerate(widths, 1):
+        node = MaxPool2d(2)(node)
+        half = max(1, width // 2)
+        branches = [
+            ReLU()(conv(node, width, 1)),
+            ReLU()(conv(ReLU()(conv(node, half, 1)), width, 3)),
+            ReLU()(conv(ReLU()(conv(node, half, 1)), width, 5)),
+            ReLU()(conv(MaxPool2d(3, stride=1, padding=1)(node), width, 1)),
+        ]
+        node = Concat(name=f"inception{number}")(*branches)
+    return Model(image, _classifier(node, num_classes, init, rng, dtype))
+
+
+def _convolution(
+    node: Node, channels: int, kernel: int, stride: int = 1, *, init: str, rng: np.random.Generator, dtype: DTypeLike
+) -> Node:
+    """Return a convolution, padded to keep the size but for the stride, and its batch normalisation."""
+    conv = Conv2d(node.shape[0], channels, kernel, stride, kernel // 2, bias=False, init=init, rng=rng, dtype=dtype)
+    normalised: Node = BatchNorm2d(channels, dtype=dtype)(conv(node))
+    return normalised
+
+
+def _classifier(node: Node, classes: int, init: str, rng: np.random.Generator, dtype: DTypeLike) -> Node:
+    channels, height, width = node.shape
+    features = Flatten(name="features")(AvgPool2d((height, width))(node))
+    logits: Node = Linear(channels, classes, init=init, rng=rng, dtype=dtype, name="head")(features)
+    return logits
+
+
+def _checked_shape(sizes: Sequence[int], input_shape: int | Sequence[int] | None) -> int | Sequence[int]:
+    """Return the input's shape, after checking that `sizes` begin with its number of elements."""
+    if len(sizes) < 2:
+        raise ConfigError(f"sizes = {list(sizes)}: expected at least two, input and output")
+    shape = (sizes[0],) if input_shape is None else input_shape
+    if not isinstance(shape, int) and prod(shape) != sizes[0]:
+        raise ConfigError(f"sizes[0] = {sizes[0]}: input_shape {tuple(shape)} has {prod(shape)} elements")
+    return shape
+
+
 def _fully_connected(sizes: Sequence[int], init: str, rng: np.random.Generator, dtype: DTypeLike) -> list[Layer]:
     layers: list[Layer] = []
     for inputs, outputs in pairwise(sizes):
@@ -111,8 +256,11 @@ def _fully_connected(sizes: Sequence[int], init: str, rng: np.random.Generator, 
 
 #: Builders by name, for the command line: each takes ``rng`` and ``dtype`` and makes a model from images of
 #: 1 × 28 × 28 to the logits of 10 classes.
-MODELS: dict[str, Callable[..., Sequential]] = {
+MODELS: dict[str, Callable[..., Model]] = {
     "lenet5": lenet5,
     "mlp": partial(mlp, (784, 512, 10), input_shape=(1, 28, 28)),
+    "modern_mlp": partial(modern_mlp, (784, 512, 256, 10), input_shape=(1, 28, 28)),
     "classic": classic,
+    "resnet_mini": resnet_mini,
+    "inception_mini": inception_mini,
 }

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from cnnlib import load
+from cnnlib.datasets import mnist_sample
 from cnnlib.errors import ConfigError
 from cnnlib.layers import Conv2d, Linear, ReLU
+from cnnlib.losses import CrossEntropyLoss
 from cnnlib.model import Sequential
-from cnnlib.models import MODELS, classic, lenet5, mlp
+from cnnlib.models import MODELS, classic, inception_mini, lenet5, mlp, modern_mlp, resnet_mini
+from cnnlib.optim import SGD
+from cnnlib.schedules import CosineLR
+from cnnlib.trainer import Trainer
+from tests.helpers import normal
 
 # The lecture's table, with parameters, multiply-adds and receptive fields worked out by hand.
 LENET5 = """
@@ -76,3 +85,51 @@ def test_classic_alternates_as_the_lecture_says() -> None:
     first = model.layers["0"]
     assert isinstance(first, Conv2d)
     assert first.init == "he_normal"
+
+
+def test_modern_mlp_has_a_norm_and_a_slope_for_each_neuron(rng: np.random.Generator) -> None:
+    model = modern_mlp([6, 5, 4, 3], input_shape=(1, 2, 3), rng=0)
+    kinds = [type(layer).__name__ for layer in model]
+    assert kinds == ["Flatten", *["Linear", "BatchNorm1d", "PReLU"] * 2, "Linear"]
+    assert [p.data.shape for p in model["3"].parameters().values()] == [(5,)]
+    assert set(model["1"].parameters()) == {"weight"}
+    assert type(modern_mlp([6, 5, 3], activation="leaky_relu", rng=0)["3"]).__name__ == "LeakyReLU"
+    with pytest.raises(ConfigError, match="activation = 'gelu'"):
+        modern_mlp([6, 3], activation="gelu")
+    data = normal(rng, 50, 6) * 9 + 4
+    standardised = modern_mlp([6, 5, 3], standardize=data, rng=0, dtype=np.float64)
+    inputs = standardised.features(data, 0)
+    np.testing.assert_allclose([inputs.mean(), inputs.std()], [0, 1], atol=1e-4)
+
+
+def test_resnet_mini_adds_and_inception_mini_concatenates() -> None:
+    resnet = resnet_mini((3, 32, 32), channels=(4, 8, 8), blocks=2, num_classes=7, rng=0)
+    kinds = [type(layer).__name__ for layer in resnet]
+    assert kinds.count("Add") == 6
+    # Two a block, one at the start, one where the number of channels changes and one where the size alone does.
+    assert kinds.count("Conv2d") == 12 + 1 + 2
+    assert [resnet.node(f"block{i}").shape for i in range(1, 7)] == [(4, 32, 32)] * 2 + [(8, 16, 16)] * 2 + [
+        (8, 8, 8)
+    ] * 2
+    assert resnet.node("features").shape == (8,)
+    inception = inception_mini((3, 32, 32), widths=(6, 9), num_classes=7, rng=0)
+    assert [inception.node(f"inception{i}").shape for i in (1, 2)] == [(24, 16, 16), (36, 8, 8)]
+    assert [inception.node(name).shape for name in ("features", "head")] == [(36,), (7,)]
+
+
+@pytest.mark.parametrize("name", ["modern_mlp", "resnet_mini", "inception_mini"])
+def test_new_models_learn_digits_and_come_back_from_files(name: str, tmp_path: Path) -> None:
+    (x, y), (x_test, y_test) = mnist_sample()
+    model = {
+        "modern_mlp": lambda: modern_mlp((784, 64, 32, 10), standardize=x, input_shape=(1, 28, 28), rng=0),
+        "resnet_mini": lambda: resnet_mini(channels=(4, 8, 16), rng=0),
+        "inception_mini": lambda: inception_mini(widths=(4, 6), rng=0),
+    }[name]()
+    trainer = Trainer(model, CrossEntropyLoss(), SGD(CosineLR(0.1, 2), momentum=0.9))
+    trainer.fit((x, y), epochs=2, batch_size=32, verbose=0)
+    result = trainer.evaluate((x_test, y_test))
+    assert result["accuracy"] > 0.8
+    model.save(tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.predict(x_test), model.predict(x_test))
+    assert again.summary() == model.summary()
