@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -286,8 +286,17 @@ class Model:
         self._training = True
         return self
 
-    def eval(self) -> Model:
-        """Make ``forward`` infer where it is not told otherwise, as it does at first; returns the model."""
+    def eval(self, bn_stats: Literal["running", "batch"] | None = None) -> Model:
+        """Make ``forward`` infer where it is not told otherwise, as it does at first; returns the model.
+
+        bn_stats: what batch normalisation takes for inference from now on, also in ``predict``: its "running"
+        estimates, as it does at first, or the statistics of the "batch" at hand (lecture: L28); None: as before. The
+        third choice, those of the whole training set, is `cnnlib.recalibrate.recalibrate_batchnorm`.
+        """
+        if bn_stats is not None:
+            from cnnlib.recalibrate import use_statistics
+
+            use_statistics(self, bn_stats)
         self._training = False
         return self
 

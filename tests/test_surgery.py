@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from cnnlib import load
-from cnnlib.errors import GraphError, ShapeError
+from cnnlib.errors import ConfigError, GraphError, ShapeError
 from cnnlib.graph import Input
-from cnnlib.layers import Add, Concat, Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU
+from cnnlib.layers import Add, BatchNorm1d, Concat, Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU
 from cnnlib.losses import MSELoss
 from cnnlib.model import Model, Sequential
 from cnnlib.models import lenet5
@@ -233,3 +233,14 @@ def test_a_new_head_on_an_old_node(rng: np.random.Generator) -> None:
     Trainer(new, MSELoss(), SGD(0.01)).fit((x, features[:, :3].copy()), epochs=2, batch_size=10, verbose=0)
     np.testing.assert_array_equal(old.predict(x), before)
     np.testing.assert_allclose(new["head"](features), new.predict(x), rtol=1e-4, atol=1e-5)
+
+
+def test_eval_chooses_the_statistics_of_batch_normalisation(rng: np.random.Generator) -> None:
+    x = normal(rng, 20, 3, dtype=np.float32) * 5 + 2
+    model = Sequential(BatchNorm1d(3), input_shape=3)
+    np.testing.assert_allclose(model.eval().predict(x), x, rtol=1e-4)
+    assert model.eval(bn_stats="batch") is model
+    np.testing.assert_allclose(model.eval().predict(x), (x - x.mean(axis=0)) / x.std(axis=0), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(model.eval("running").predict(x), x, rtol=1e-4)
+    with pytest.raises(ConfigError, match="'all': expected 'running' or 'batch'"):
+        model.eval("all")  # type: ignore[arg-type]
