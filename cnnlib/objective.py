@@ -79,6 +79,11 @@ class Objective:
         target: an array; for named outputs a dict of arrays, or one array that is the target of all of them.
         """
         if self._only is not None:
+            if isinstance(prediction, tuple):
+                raise ConfigError(
+                    f"the model has {len(prediction)} outputs without names: name them, "
+                    "Model(inputs, {'main': node, …}), and give a loss for each"
+                )
             return {"loss": self._only.forward(prediction, target)}
         targets = self._targets(target)
         parts = {name: loss.forward(prediction[name], targets[name]) for name, loss in self._losses.items()}

@@ -222,7 +222,9 @@ class Trainer:
 
     def _likely_cause(self, x: Any, y: Any) -> str:
         for name, given in (("inputs", x), ("targets", y)):
-            arrays = given.values() if isinstance(given, Mapping) else given if isinstance(given, tuple) else (given,)
+            arrays = (
+                given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
+            )
             if not all(np.isfinite(np.asarray(array)).all() for array in arrays):
                 return f"the {name} of this batch contain NaN or infinity: clean the data"
         advice = f"lower the learning rate (now {self.optimizer.current_lr:g}), or warm it up"

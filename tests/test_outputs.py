@@ -225,6 +225,27 @@ def test_backward_lists_the_names(rng: np.random.Generator) -> None:
         Model(model.graph.nodes[0], {3: model.node("main")})  # type: ignore[dict-item]
 
 
+def test_several_outputs_need_names_to_be_trained() -> None:
+    x = Input(3)
+    model = Model(x, [Linear(3, 2)(x), Linear(3, 2)(x)])
+    with pytest.raises(ConfigError, match="the model has 2 outputs without names: name them"):
+        Trainer(model, MSELoss(), SGD(0.1)).train_step(np.ones((4, 3)), np.ones((4, 2)))
+
+
+def test_several_inputs_and_outputs_train_on_batches(rng: np.random.Generator) -> None:
+    a, b = Input(3, "a"), Input(2, "b")
+    model = Model([a, b], {"sum": Linear(5, 1, rng=0)(Concat()(a, b)), "b": Linear(2, 1, rng=1)(b)})
+    run = Trainer(model, {"sum": MSELoss(), "b": MSELoss()}, SGD(0.1))
+    x = [normal(rng, 64, 3, dtype=np.float32), normal(rng, 64, 2, dtype=np.float32)]
+    targets = {"sum": (x[0].sum(axis=1) + x[1].sum(axis=1))[:, None], "b": x[1][:, :1] - x[1][:, 1:]}
+    history = run.fit(iter([(x, targets)] * 200), verbose=0)
+    assert list(history)[:3] == ["loss", "sum_loss", "b_loss"]
+    assert run.evaluate(iter([(x, targets)]))["loss"] < 1e-3
+    x[1][5] = np.nan
+    with pytest.raises(TrainingError, match="the inputs of this batch contain NaN"):
+        run.train_step(x, targets)
+
+
 def test_a_loss_that_is_not_finite_is_named() -> None:
     x, targets = data(8)
     targets["size"][3] = np.nan
