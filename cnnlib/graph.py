@@ -8,7 +8,7 @@ computed: every node after those it reads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -26,7 +26,8 @@ class Node:
     """One value of a graph: what `layer` makes of `inputs`, or an input of the graph if `layer` is None.
 
     ``shape`` is without N. ``name`` is the name that was asked for, or None: a :class:`Graph` then finds one.
-    ``a + b`` is ``Add()(a, b)``.
+    ``a + b`` is ``Add()(a, b)``; ``-``, ``*`` and ``/`` are Subtract, Multiply and Divide, with a number Affine (and
+    Reciprocal for ``3 / a``).
     """
 
     # NumPy then leaves `array + node` to the node, which refuses it, instead of adding element by element.
@@ -39,12 +40,45 @@ class Node:
         self.name = name
 
     def __add__(self, other: Any) -> Node:
-        if not isinstance(other, Node):
-            return NotImplemented
-        from cnnlib.layers.merge import Add
+        return self._with(other, "Add", offset=other)
 
-        total: Node = Add()(self, other)
-        return total
+    def __radd__(self, other: Any) -> Node:
+        return self._with(other, "Add", offset=other)
+
+    def __sub__(self, other: Any) -> Node:
+        return self._with(other, "Subtract", offset=-other if _is_number(other) else 0)
+
+    def __rsub__(self, other: Any) -> Node:
+        return self._with(other, "Subtract", scale=-1, offset=other)
+
+    def __mul__(self, other: Any) -> Node:
+        return self._with(other, "Multiply", scale=other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return self._with(other, "Multiply", scale=other)
+
+    def __truediv__(self, other: Any) -> Node:
+        if _is_number(other) and other == 0:
+            raise ConfigError(f"{self} / 0: a graph cannot divide by the constant 0")
+        return self._with(other, "Divide", scale=1 / other if _is_number(other) else 1)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return self._with(other, "Divide", numerator=other)
+
+    def __neg__(self) -> Node:
+        return self._with(-1, "Multiply", scale=-1)
+
+    def _with(self, other: Any, layer: str, **settings: Any) -> Node:
+        """Return the node of `layer` on this node and another, or, for a constant, of Affine or Reciprocal."""
+        from cnnlib import layers
+
+        if isinstance(other, Node):
+            made = getattr(layers, layer)()(self, other)
+        elif _is_number(other):
+            made = (layers.Reciprocal if "numerator" in settings else layers.Affine)(**settings)(self)
+        else:
+            made = NotImplemented
+        return cast(Node, made)
 
     def __repr__(self) -> str:
         what = "Input" if self.layer is None else repr(self.layer)
@@ -131,6 +165,10 @@ def shape_text(shape: Sequence[int]) -> str:
     '20 × 28 × 28'
     """
     return " × ".join(str(size) for size in shape) or "scalar"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def check_name(name: str | None) -> str | None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -207,14 +211,33 @@ def test_a_cycle_is_found() -> None:
         Graph([x], [b])
 
 
-def test_nodes_add_to_nodes_only() -> None:
-    x = Input(3)
-    assert isinstance((x + x).layer, Add)
-    for other in (1, np.ones(3), [1]):
-        with pytest.raises(TypeError):
-            x + other
-        with pytest.raises(TypeError):
-            other + x
+def test_operators_take_nodes_and_numbers(rng: np.random.Generator) -> None:
+    x, z = Input(3), Input(3)
+    a, b = (rng.normal(size=(4, 3)) + 3 for _ in range(2))
+    formulas: list[Callable[[Any, Any], Any]] = [
+        lambda x, z: x + z,
+        lambda x, z: x - z,
+        lambda x, z: x * z,
+        lambda x, z: x / z,
+        lambda x, z: (x + 2) * (3 + z),
+        lambda x, z: (x - 2) * (3 - z),
+        lambda x, z: (x * 2) * (np.float64(3) * z),
+        lambda x, z: (x / 2) * (np.float32(3) / z),
+        lambda x, z: -x + x * z,
+    ]
+    for formula in formulas:
+        model = Model([x, z], formula(x, z))
+        np.testing.assert_allclose(model.forward([a, b]), formula(a, b), rtol=1e-14)
+    for other in (np.ones(3), [1], True, "1"):
+        for operate in (operator.add, operator.sub, operator.mul, operator.truediv):
+            with pytest.raises(TypeError):
+                operate(x, other)
+            with pytest.raises(TypeError):
+                operate(other, x)
+    with pytest.raises(ConfigError, match="constant 0"):
+        x / 0
+    with pytest.raises(ConfigError, match="finite"):
+        x * np.inf
 
 
 def test_a_foreign_layer_needs_only_the_three_methods(rng: np.random.Generator) -> None:

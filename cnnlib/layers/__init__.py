@@ -1,7 +1,9 @@
 """The layers, one family a file; `base` has the contract that all of them keep."""
 
 from cnnlib.layers.activation import ReLU, Softmax
+from cnnlib.layers.arithmetic import Divide, Multiply, Subtract
 from cnnlib.layers.base import Layer, Parameter
+from cnnlib.layers.constants import Affine, Reciprocal
 from cnnlib.layers.conv import Conv2d
 from cnnlib.layers.dropout import Dropout
 from cnnlib.layers.linear import Linear
@@ -16,23 +18,28 @@ from cnnlib.layers.standardize import Standardize
 
 __all__ = [
     "Add",
+    "Affine",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
     "Concat",
     "Conv2d",
+    "Divide",
     "Dropout",
     "Flatten",
     "Layer",
     "LeakyReLU",
     "Linear",
     "MaxPool2d",
+    "Multiply",
     "PReLU",
     "Parameter",
     "ReLU",
+    "Reciprocal",
     "Sigmoid",
     "Softmax",
     "Standardize",
+    "Subtract",
     "Tanh",
     "register",
     "registered",

@@ -11,7 +11,15 @@ from cnnlib.graph import Shape, shape_text
 from cnnlib.layers.base import Array, Layer, Needs, Outs
 from cnnlib.layers.registry import register
 
-__all__ = ["Add", "Concat"]
+__all__ = ["Add", "Concat", "alike"]
+
+
+def alike(layer: Layer, shapes: tuple[Shape, ...]) -> Shape:
+    """Return the one shape of all inputs of an element-by-element layer, or raise ShapeError."""
+    if any(shape != shapes[0] for shape in shapes):
+        got = ", ".join(f"N × {shape_text(shape)}" for shape in shapes)
+        raise ShapeError(f"{layer!r}: got inputs of {got}, needs them all alike: change the layers before it")
+    return shapes[0]
 
 
 @register
@@ -37,10 +45,7 @@ class Add(Layer):
     shares_gradient = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        if any(shape != shapes[0] for shape in shapes):
-            got = ", ".join(f"N × {shape_text(shape)}" for shape in shapes)
-            raise ShapeError(f"{self!r}: got inputs of {got}, needs them all alike: change the layers before it")
-        return shapes[0]
+        return alike(self, shapes)
 
     def apply(self, *xs: Array, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
         y = np.add(xs[0], xs[1], out=out)

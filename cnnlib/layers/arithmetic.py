@@ -1,0 +1,109 @@
+"""The operators of two graph nodes: ``a - b``, ``a * b``, ``a / b`` (``a + b`` is Add)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnnlib.graph import Shape
+from cnnlib.layers.base import Array, Layer, Needs, Outs
+from cnnlib.layers.merge import alike
+from cnnlib.layers.registry import register
+
+__all__ = ["Divide", "Multiply", "Subtract"]
+
+
+@register
+class Subtract(Layer):
+    """Difference of two groups of neurons, element by element; ``a - b`` on nodes.
+
+    Forward: y = a - b. Backward: ∂J/∂a = ∂J/∂y, ∂J/∂b = -∂J/∂y. Inputs and output: N × any shape, all alike.
+    Saved for backward: nothing.
+
+    >>> subtract = Subtract()
+    >>> subtract.forward(np.array([[5.0]]), np.array([[3.0]]), training=True).tolist()
+    [[2.0]]
+    >>> [dx.tolist() for dx in subtract.backward(np.array([[7.0]]))]
+    [[[7.0]], [[-7.0]]]
+    """
+
+    arity = 2
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return alike(self, shapes)
+
+    def apply(self, a: Array, b: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
+        return np.subtract(a, b, out=out), None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs = (True, True), outs: Outs = (None, None)) -> Outs:
+        return np.positive(dy, out=outs[0]) if needs[0] else None, np.negative(dy, out=outs[1]) if needs[1] else None
+
+
+@register
+class Multiply(Layer):
+    """Product of two or more groups of neurons, element by element (lecture: L05); ``a * b`` on nodes.
+
+    Forward: y = x₁ x₂ …. Backward: ∂J/∂x_k = ∂J/∂y times the product of the others. Inputs and output: N × any shape,
+    all alike. Saved for backward: the inputs.
+
+    >>> multiply = Multiply()
+    >>> multiply.forward(np.array([[3.0]]), np.array([[2.0]]), training=True).tolist()
+    [[6.0]]
+    >>> [dx.tolist() for dx in multiply.backward(np.array([[10.0]]))]
+    [[[20.0]], [[30.0]]]
+    """
+
+    arity = None
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return alike(self, shapes)
+
+    def apply(self, *xs: Array, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
+        y = np.multiply(xs[0], xs[1], out=out)
+        for x in xs[2:]:
+            y = np.multiply(y, x, out=out)
+        return y, xs if training else None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
+        gradients: list[Array | None] = []
+        for k, (needed, out) in enumerate(zip(needs, outs, strict=True)):
+            others = [x for i, x in enumerate(saved) if i != k]
+            if not needed:
+                gradients.append(None)
+                continue
+            dx = np.multiply(dy, others[0], out=out)
+            for x in others[1:]:
+                dx = np.multiply(dx, x, out=out)
+            gradients.append(dx)
+        return tuple(gradients)
+
+
+@register
+class Divide(Layer):
+    """Quotient of two groups of neurons, element by element; ``a / b`` on nodes.
+
+    Forward: y = a / b. Backward: ∂J/∂a = ∂J/∂y / b, ∂J/∂b = -∂J/∂y y / b. Inputs and output: N × any shape, all alike.
+    Saved for backward: b and y.
+
+    >>> divide = Divide()
+    >>> divide.forward(np.array([[6.0]]), np.array([[2.0]]), training=True).tolist()
+    [[3.0]]
+    >>> [dx.tolist() for dx in divide.backward(np.array([[4.0]]))]
+    [[[2.0]], [[-6.0]]]
+    """
+
+    arity = 2
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        return alike(self, shapes)
+
+    def apply(self, a: Array, b: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
+        y = np.divide(a, b, out=out)
+        return y, (b, y) if training else None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs = (True, True), outs: Outs = (None, None)) -> Outs:
+        b, y = saved
+        da = np.divide(dy, b, out=outs[0]) if needs[0] else None
+        db = np.divide(dy, b, out=outs[1]) if needs[1] else None
+        return da, None if db is None else np.negative(np.multiply(db, y, out=db), out=db)
