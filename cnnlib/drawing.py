@@ -23,6 +23,7 @@ from cnnlib.layout import Point, arrange
 from cnnlib.serialize import write_atomically
 
 if TYPE_CHECKING:
+    from cnnlib.layers.base import Layer
     from cnnlib.model import Model
 
 __all__ = ["STYLES", "Box", "Drawing", "Edge", "draw", "node_gradients"]
@@ -160,7 +161,9 @@ def draw(model: Model | Graph, x: Any = None, dy: Any = None, *, direction: str 
     if direction not in ("down", "right"):
         raise ConfigError(f"direction = {direction!r}: expected 'down' or 'right'")
     rightwards = direction == "right"
-    lines = _described(graph) if x is None else _evaluated(graph, x, dy)
+    given_names = () if isinstance(model, Graph) else model.output_names or ()
+    outputs = given_names or tuple(graph.names[i] for i in graph.outputs)
+    lines = _described(graph) if x is None else _evaluated(graph, x, dy, " + ".join(outputs))
     kinds = [_kind(graph, i) for i in range(len(graph.nodes))]
 
     sizes = [(_width(text), _LINE * len(text) + _PADDING) for text in lines]
@@ -185,7 +188,10 @@ def draw(model: Model | Graph, x: Any = None, dy: Any = None, *, direction: str 
         source = sources[target][k]
         start, end = on_page(route[0]), on_page(route[1])
         middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
-        edge = Edge(tuple(map(on_page, route)), labels[source], middle, rightwards)
+        label = labels[source]
+        if label and given_names and target >= len(graph.nodes):
+            label = f"{given_names[target - len(graph.nodes)]}: {label}"
+        edge = Edge(tuple(map(on_page, route)), label, middle, rightwards)
         # Edges from one node carry the same array: one label will do where two would overlap.
         clash = any(edge.label and _overlap(edge, other) for other in edges if other.points[0] == edge.points[0])
         edges.append(replace(edge, label="") if clash else edge)
@@ -242,30 +248,35 @@ def _described(graph: Graph) -> list[list[tuple[str, str]]]:
     return found
 
 
-def _evaluated(graph: Graph, x: Any, dy: Any) -> list[list[tuple[str, str]]]:
+def _evaluated(graph: Graph, x: Any, dy: Any, top: str) -> list[list[tuple[str, str]]]:
     values, gradients = node_gradients(graph, x, dy)
     # Of several outputs it is the sum that is differentiated.
-    top = (
-        graph.names[graph.outputs[0]]
-        if len(graph.outputs) == 1
-        else f"({' + '.join(graph.names[i] for i in graph.outputs)})"
-    )
+    top = f"({top})" if " + " in top else top
     found = []
     for name, node, sources, value, gradient in zip(
         graph.names, graph.nodes, graph.sources, values, gradients, strict=True
     ):
-        operator = _OPERATORS.get(type(node.layer).__name__)
         reads = [graph.names[source] for source in sources]
-        formula = name
-        if operator and len(reads) > 1:
-            formula = f"{name} = {operator.join(reads)}"
-        elif node.layer is not None:
-            what = node.layer.describe()
-            formula = f"{name} = {what}" if "(" in what else f"{name} = {what}({', '.join(reads)})"
+        formula = name if node.layer is None else f"{name} = {_formula(node.layer, reads)}"
         found.append(
             [("title", formula), ("value", _number(value)), ("gradient", f"∂{top}/∂{name} = {_number(gradient)}")]
         )
     return found
+
+
+def _formula(layer: Layer, reads: Sequence[str]) -> str:
+    """Return what a layer makes of the nodes of these names, written as one would by hand."""
+    kind, what = type(layer).__name__, layer.describe()
+    if kind in _OPERATORS:
+        return _OPERATORS[kind].join(reads)
+    settings = layer.config()
+    if kind == "Affine":
+        scale, offset = settings["scale"], settings["offset"]
+        term = {1: "", -1: "−"}.get(scale, f"{scale:g} ") + reads[0]
+        return f"{term} {'+' if offset > 0 else '−'} {abs(offset):g}" if offset else term
+    if kind == "Reciprocal":
+        return f"{settings['numerator']:g} / {reads[0]}"
+    return what if "(" in what else f"{what}({', '.join(reads)})"
 
 
 def _kind(graph: Graph, i: int) -> str:

@@ -9,7 +9,7 @@ from cnnlib.graph import Graph, shape_text
 from cnnlib.layers.base import Layer
 from cnnlib.shapes import ReceptiveField
 
-__all__ = ["summary"]
+__all__ = ["Fields", "receptive_fields", "summary"]
 
 Fields = tuple[ReceptiveField, ReceptiveField] | str  # in height and width; a text where there is no such window
 
@@ -39,16 +39,14 @@ def summary(graph: Graph) -> str:
     header = ["Layer", "Output size", "Weight size", "Parameters", "Multiply-adds", "Receptive field"]
     rows = []
     notes = []
-    fields: list[Fields] = []
     total_parameters = total_multiply_adds = size = 0
-    for name, node, sources in zip(graph.names, graph.nodes, graph.sources, strict=True):
+    fields = receptive_fields(graph)
+    for name, node, sources, field in zip(graph.names, graph.nodes, graph.sources, fields, strict=True):
         inputs = [graph.nodes[source].shape for source in sources]
         layer = node.layer
         if layer is None:
-            fields.append((ReceptiveField(), ReceptiveField()) if len(node.shape) == 3 else _NONE)
-            row = ["Input", shape_text(node.shape), "", "", "", _field_text(fields[-1])]
+            row = ["Input", shape_text(node.shape), "", "", "", _field_text(field)]
         else:
-            fields.append(_field(layer, [fields[source] for source in sources]))
             # A layer that stands at several nodes shows its parameters once, its work each time.
             own = [p.data for p in layer.parameters().values()] if name in graph.layers else []
             parameters, multiply_adds = sum(data.size for data in own), layer.multiply_adds(*inputs)
@@ -61,7 +59,7 @@ def summary(graph: Graph) -> str:
                 shape_text(layer.weight_shape()) if layer.weight_shape() else "",
                 f"{parameters:,}" if parameters else "",
                 f"{multiply_adds:,}" if multiply_adds else "",
-                _field_text(fields[-1]),
+                _field_text(field),
             ]
             notes += _rim(name, layer, inputs)
         rows.append(row if chain else [name, *row, ", ".join(graph.names[source] for source in sources)])
@@ -71,6 +69,20 @@ def summary(graph: Graph) -> str:
         f"{total_parameters:,} parameters ({_bytes_text(size)}{dtype}), {total_multiply_adds:,} multiply-adds a sample"
     )
     return "\n".join([*table, total, *notes])
+
+
+def receptive_fields(graph: Graph) -> list[Fields]:
+    """Return for each node what one of its values sees of the model's input, in height and in width (L35).
+
+    A text where there is no such window: "whole input", or "–" if there is no image.
+    """
+    fields: list[Fields] = []
+    for node, sources in zip(graph.nodes, graph.sources, strict=True):
+        if node.layer is None:
+            fields.append((ReceptiveField(), ReceptiveField()) if len(node.shape) == 3 else _NONE)
+        else:
+            fields.append(_field(node.layer, [fields[source] for source in sources]))
+    return fields
 
 
 def _field(layer: Layer, inputs: Sequence[Fields]) -> Fields:

@@ -188,3 +188,11 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Any) -> None:
         draw(model).save(tmp_path / "graph.png")
     draw(model).save(tmp_path / "graph.svg")
     assert ET.fromstring((tmp_path / "graph.svg").read_text("utf-8")).tag == f"{SVG}svg"
+
+
+def test_outputs_that_have_names_show_them() -> None:
+    x = Input(3)
+    top = Linear(3, 2, rng=0)(x)
+    model = Model(x, {"scores": top, "inner": ReLU()(x)})
+    assert [edge.label for edge in draw(model).edges[-2:]] == ["scores: 2", "inner: 3"]
+    assert draw(model, x=np.ones(3)).boxes[0].lines[2][1].startswith("∂(scores + inner)/∂input = ")

@@ -1,0 +1,62 @@
+"""Training curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cnnlib.errors import ConfigError, DataError
+from cnnlib.history import History, format_value
+from cnnlib.plots.canvas import COLOURS, Path, canvas, finish, panels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["training_curves"]
+
+_ASIDE = ("lr", "seconds", "images_per_second")
+
+
+def training_curves(
+    history: Mapping[str, Sequence[float]],
+    names: Sequence[str] | None = None,
+    *,
+    ax: Axes | None = None,
+    save: Path | None = None,
+) -> Figure:
+    """Draw what training measured over the epochs: a panel each for the loss and every metric, training and validation.
+
+    history: what ``Trainer.fit`` returned. names: which quantities, without ``val_``; default, all but the learning
+    rate and the speed. A ring marks the best epoch, of the validation where there is one.
+
+    >>> figure = training_curves(History(loss=[0.9, 0.5, 0.4], val_loss=[0.6, 0.5, 0.7]))
+    >>> [line.get_label() for line in figure.axes[1].lines]
+    ['training', 'validation', 'best: 0.5000, epoch 2']
+
+    Raises DataError for a history without epochs, ConfigError for a name that was not measured.
+    """
+    kept = History({name: list(values) for name, values in history.items()})
+    if not kept.epochs:
+        raise DataError("the history has no epochs: train first")
+    if names is None:
+        names = list(dict.fromkeys(name.removeprefix("val_") for name in kept if name not in _ASIDE))
+    for name in names:
+        if name not in kept and f"val_{name}" not in kept:
+            raise ConfigError(f"nothing named {name!r} was measured; there are: {', '.join(kept)}")
+    figure, ax = canvas(ax, (4.8 * len(names), 3.6))
+    for panel, name in zip(panels(ax, 1, len(names)), names, strict=True):
+        curves = {"training": name, "validation": f"val_{name}"}
+        for (label, key), colour, style in zip(curves.items(), COLOURS, ("-", "--"), strict=False):
+            if key in kept:
+                epochs = range(1, len(kept[key]) + 1)
+                panel.plot(epochs, kept[key], style, color=colour, marker=".", label=label)
+        monitor = f"val_{name}" if f"val_{name}" in kept else name
+        best = kept.best(monitor)
+        label = f"best: {format_value(name, best[monitor])}, epoch {best['epoch']:.0f}"
+        panel.plot(best["epoch"], best[monitor], "o", color="#000000", fillstyle="none", markersize=10, label=label)
+        panel.set(title=name, xlabel="epoch")
+        panel.locator_params(axis="x", integer=True)
+        panel.grid(alpha=0.3)
+        panel.legend(frameon=False)
+    return finish(figure, save)
