@@ -22,6 +22,7 @@ from cnnlib.callbacks import Callback, EarlyStopping
 from cnnlib.config import get_num_threads, set_algorithm, set_num_threads, show_config
 from cnnlib.graph import Input, Node
 from cnnlib.layers import (
+    AdaptiveAvgPool2d,
     Add,
     Affine,
     AvgPool2d,
@@ -31,7 +32,9 @@ from cnnlib.layers import (
     Conv2d,
     Divide,
     Dropout,
+    Dropout2d,
     Flatten,
+    GlobalAvgPool2d,
     Layer,
     LeakyReLU,
     Linear,
@@ -60,6 +63,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "AdaptiveAvgPool2d",
     "Add",
     "Affine",
     "AvgPool2d",
@@ -73,8 +77,10 @@ __all__ = [
     "CrossEntropyLoss",
     "Divide",
     "Dropout",
+    "Dropout2d",
     "EarlyStopping",
     "Flatten",
+    "GlobalAvgPool2d",
     "Input",
     "L1Loss",
     "Layer",

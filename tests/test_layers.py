@@ -11,6 +11,7 @@ import pytest
 
 from cnnlib.errors import DataError, DTypeError, GraphError, ShapeError, TrainingError
 from cnnlib.layers import (
+    AdaptiveAvgPool2d,
     Add,
     Affine,
     AvgPool2d,
@@ -20,7 +21,9 @@ from cnnlib.layers import (
     Conv2d,
     Divide,
     Dropout,
+    Dropout2d,
     Flatten,
+    GlobalAvgPool2d,
     Layer,
     LeakyReLU,
     Linear,
@@ -73,6 +76,10 @@ ROWS = {
     "avg_pool2d-inside": row(
         lambda: AvgPool2d(3, stride=2, padding=1, count_include_pad=False), (1, 5, 7), output=(1, 3, 4)
     ),
+    "adaptive_avg_pool2d": row(lambda: AdaptiveAvgPool2d((3, 2)), (2, 5, 6), output=(2, 3, 2)),
+    "adaptive_avg_pool2d-even": row(lambda: AdaptiveAvgPool2d(2), (2, 4, 6), output=(2, 2, 2)),
+    "global_avg_pool2d": row(GlobalAvgPool2d, (2, 3, 5), output=(2,)),
+    "dropout2d": row(lambda: Dropout2d(0.3, rng=0), (4, 2, 3), output=(4, 2, 3)),
     "flatten": row(Flatten, (2, 3, 4), output=(24,)),
     "relu": row(ReLU, (2, 3, 4), output=(2, 3, 4)),
     "sigmoid": row(Sigmoid, (2, 3, 4), output=(2, 3, 4)),

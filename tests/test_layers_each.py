@@ -8,15 +8,20 @@ import pytest
 from cnnlib.errors import ConfigError, DTypeError, GraphError, ShapeError
 from cnnlib.graph import Input
 from cnnlib.layers import (
+    AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
     Concat,
     Conv2d,
     Dropout,
+    Dropout2d,
+    GlobalAvgPool2d,
     Layer,
+    LeakyReLU,
     Linear,
     MaxPool2d,
     Parameter,
+    PReLU,
     ReLU,
     Softmax,
     register,
@@ -38,6 +43,10 @@ def test_messages_name_layer_got_needed_and_fix() -> None:
         (Conv2d(3, 6, 5), (3, 4, 9)): ["Conv2d(3, 6, 5)", "height 4", "kernel 5", "padding >= 1"],
         (MaxPool2d(3), (3, 2, 9)): ["MaxPool2d(3)", "height 2", "kernel 3"],
         (AvgPool2d(3), (5,)): ["AvgPool2d(3)", "N × C × H × W"],
+        (AdaptiveAvgPool2d((3, 7)), (5, 4, 6)): ["AdaptiveAvgPool2d((3, 7))", "N × 5 × 4 × 6", "at most 4 × 6"],
+        (GlobalAvgPool2d(), (5,)): ["GlobalAvgPool2d()", "N × C × H × W"],
+        (Dropout2d(), (5,)): ["Dropout2d()", "N × C × H × W", "use Dropout"],
+        (PReLU(3), (4, 5, 5)): ["PReLU(num_parameters=3)", "N × 4 × 5 × 5", "must be 1 or 4"],
         (Softmax(), (2, 3)): ["Softmax()", "N × 2 × 3", "Flatten()"],
     }
     for (layer, shape), parts in cases.items():
@@ -71,6 +80,10 @@ def test_messages_name_layer_got_needed_and_fix() -> None:
         (lambda: Dropout(-0.1), "p = -0.1"),
         (lambda: Dropout("0.5"), "p = '0.5'"),
         (lambda: Concat(0), "axis = 0"),
+        (lambda: LeakyReLU(np.nan), "negative_slope = nan"),
+        (lambda: PReLU(0), "num_parameters = 0"),
+        (lambda: PReLU(init="he"), "init = 'he'"),
+        (lambda: AdaptiveAvgPool2d(0), "output_size = 0"),
     ],
 )
 def test_impossible_settings_are_refused(make: object, message: str) -> None:
@@ -121,6 +134,23 @@ def test_dropout_zeroes_a_proportion_and_keeps_the_mean(dtype: type) -> None:
     np.testing.assert_array_equal(Dropout(0.3, rng=1).forward(x, training=True), y)
     assert drop.forward(x) is x
     np.testing.assert_array_equal(Dropout(0, rng=0).forward(x, training=True), x)
+
+
+def test_dropout2d_drops_whole_maps_and_keeps_the_mean(dtype: type) -> None:
+    drop, x = Dropout2d(0.3, rng=1), np.ones((100, 200, 2, 3), dtype)
+    y = drop.forward(x, training=True)
+    maps = y.reshape(20000, 6)
+    assert (maps == maps[:, :1]).all()
+    assert abs((maps[:, 0] == 0).mean() - 0.3) < 0.01
+    np.testing.assert_allclose(np.unique(maps), [0, 1 / 0.7], rtol=1e-6)
+    np.testing.assert_array_equal(drop.backward(x), y)
+    assert drop.forward(x) is x
+
+
+def test_adaptive_pool_has_overlapping_bins_where_sizes_do_not_divide() -> None:
+    x = np.arange(5.0).reshape(1, 1, 1, 5)
+    assert AdaptiveAvgPool2d((1, 3)).forward(x).tolist() == [[[[0.5, 2.0, 3.5]]]]  # columns 0-1, 1-3, 3-4
+    assert AdaptiveAvgPool2d(1).forward(x).tolist() == [[[[2.0]]]]
 
 
 def test_dropout_blocks_do_not_repeat() -> None:

@@ -1,11 +1,12 @@
 """The layers, one family a file; `base` has the contract that all of them keep."""
 
 from cnnlib.layers.activation import ReLU, Softmax
+from cnnlib.layers.adaptive import AdaptiveAvgPool2d, GlobalAvgPool2d
 from cnnlib.layers.arithmetic import Divide, Multiply, Subtract
 from cnnlib.layers.base import Layer, Parameter
 from cnnlib.layers.constants import Affine, Reciprocal
 from cnnlib.layers.conv import Conv2d
-from cnnlib.layers.dropout import Dropout
+from cnnlib.layers.dropout import Dropout, Dropout2d
 from cnnlib.layers.linear import Linear
 from cnnlib.layers.merge import Add, Concat
 from cnnlib.layers.normalization import BatchNorm1d, BatchNorm2d
@@ -17,6 +18,7 @@ from cnnlib.layers.smooth import Sigmoid, Tanh
 from cnnlib.layers.standardize import Standardize
 
 __all__ = [
+    "AdaptiveAvgPool2d",
     "Add",
     "Affine",
     "AvgPool2d",
@@ -26,7 +28,9 @@ __all__ = [
     "Conv2d",
     "Divide",
     "Dropout",
+    "Dropout2d",
     "Flatten",
+    "GlobalAvgPool2d",
     "Layer",
     "LeakyReLU",
     "Linear",

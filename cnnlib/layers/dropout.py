@@ -10,9 +10,10 @@ from cnnlib.errors import ConfigError
 from cnnlib.graph import Shape
 from cnnlib.init import RNG, as_generator
 from cnnlib.layers.base import Array, Layer, Needs, Outs
+from cnnlib.layers.checks import check_rank
 from cnnlib.layers.registry import register
 
-__all__ = ["Dropout"]
+__all__ = ["Dropout", "Dropout2d"]
 
 # Elements that are masked at once: the mask's random numbers take a fixed, small room, whatever the layer's size.
 _BLOCK = 1 << 14
@@ -79,4 +80,36 @@ class Dropout(Layer):
             mask = rng.random(target[part].size, dtype=np.float32) >= self.p
             np.multiply(source[part], mask, out=target[part])
             target[part] *= 1 / (1 - self.p)
+        return y
+
+
+@register
+class Dropout2d(Dropout):
+    """Dropout of whole feature maps: while training, a proportion p of the channels of each image is put to zero.
+
+    Forward, with m[n, c] = 0 with probability p and 1/(1-p) otherwise; at test time y = x, without a copy::
+
+        y[n, c] = m[n, c] x[n, c]
+
+    Backward: ∂J/∂x[n, c] = m[n, c] ∂J/∂y[n, c]. Neighbouring pixels tell much the same, so that Dropout, which leaves
+    most of them, would hide little. Input and output: N × C × H × W. Saved for backward: the seed of m.
+
+    p: 0 ≤ p < 1. rng: a generator or a seed, for the masks; `reseed` restarts it.
+
+    >>> drop = Dropout2d(0.5, rng=0)
+    >>> y = drop.forward(np.ones((2, 2, 1, 2), np.float32), training=True)
+    >>> y.reshape(4, 2).tolist()
+    [[0.0, 0.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]
+    """
+
+    def output_shape(self, x: Shape) -> Shape:
+        check_rank(self, x, ("C", "H", "W"), "use Dropout for what is no image")
+        return x
+
+    def describe(self) -> str:
+        return f"Dropout2d (p={self.p:g})"
+
+    def _masked(self, x: Array, seed: int, out: Array | None) -> Array:
+        kept = np.random.Generator(np.random.SFC64(seed)).random((*x.shape[:2], 1, 1)) >= self.p
+        y: Array = np.multiply(x, (kept / (1 - self.p)).astype(x.dtype), out=out)
         return y
