@@ -10,6 +10,8 @@ A model is a graph of layers, declared once; it trains and predicts in C kernels
 """
 
 import os as _os
+from importlib import import_module as _import_module
+from typing import Any as _Any
 
 from cnnlib._openmp import waiting_asleep as _waiting_asleep
 
@@ -58,6 +60,14 @@ from cnnlib.serialize import load
 from cnnlib.trainer import Trainer
 
 config.configure(_os.environ)
+
+
+def __getattr__(name: str) -> _Any:
+    # Pictures are for some of the time: `cnnlib.plots` and `cnnlib.drawing` are imported when they are first named.
+    if name in ("plots", "drawing"):
+        return _import_module(f"cnnlib.{name}")
+    raise AttributeError(f"module 'cnnlib' has no attribute {name!r}")
+
 
 __all__ = [
     "SGD",

@@ -12,7 +12,7 @@ import pytest
 from cnnlib.drawing import Drawing, draw, node_gradients
 from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.graph import Input
-from cnnlib.layers import Add, Concat, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
+from cnnlib.layers import Add, Affine, Concat, Conv2d, Flatten, Linear, MaxPool2d, Multiply, ReLU
 from cnnlib.layout import arrange
 from cnnlib.model import Model, Sequential
 from cnnlib.models import lenet5
@@ -20,26 +20,11 @@ from cnnlib.models import lenet5
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-class Product(Layer):
-    """A test's own layer: x₁ x₂."""
-
-    arity = None
-
-    def output_shape(self, *shapes: Any, **options: Any) -> Any:
-        return shapes[0]
-
-    def apply(self, *xs: Any, **options: Any) -> Any:
-        return xs[0] * xs[1], xs
-
-    def gradients(self, dy: Any, saved: Any, needs: Any = (True,), outs: Any = (None,)) -> Any:
-        return dy * saved[1], dy * saved[0]
-
-
 def lecture_graph() -> Model:
-    # L05: u = bc, v = a + u, J = 3v, with the 3 as an input.
-    a, b, c, three = (Input((), name) for name in ("a", "b", "c", "three"))
-    v = Add(name="v")(a, Product(name="u")(b, c))
-    return Model([a, b, c, three], Product(name="J")(three, v))
+    # L05: u = bc, v = a + u, J = 3v.
+    a, b, c = (Input((), name) for name in "abc")
+    v = Add(name="v")(a, Multiply(name="u")(b, c))
+    return Model([a, b, c], Affine(3, name="J")(v))
 
 
 def branching() -> Model:
@@ -55,7 +40,7 @@ def texts(drawing: Drawing) -> list[str]:
 
 
 def test_values_and_gradients_stand_on_the_nodes_of_the_lectures_graph() -> None:
-    drawing = draw(lecture_graph(), x=(5, 3, 2, 3))
+    drawing = draw(lecture_graph(), x=(5, 3, 2))
     lines = {box.lines[0][1].split(" ")[0]: [text for _, text in box.lines[1:]] for box in drawing.boxes}
     assert lines["a"] == ["5", "∂J/∂a = 3"]
     assert lines["b"] == ["3", "∂J/∂b = 6"]
@@ -63,7 +48,25 @@ def test_values_and_gradients_stand_on_the_nodes_of_the_lectures_graph() -> None
     assert lines["u"] == ["6", "∂J/∂u = 3"]
     assert lines["v"] == ["11", "∂J/∂v = 3"]
     assert lines["J"] == ["33", "∂J/∂J = 1"]
-    assert "v = a + u" in texts(drawing)
+    assert {"u = b × c", "v = a + u", "J = 3 v"} <= set(texts(drawing))
+
+
+def test_operators_are_written_as_one_writes_them() -> None:
+    a, b = Input((), "a"), Input((), "b")
+    model = Model([a, b], (2 - a) / b - 4 / (-a) + ReLU()(b) + 1)
+    titles = [box.lines[0][1] for box in draw(model, x=(1, 2)).boxes]
+    assert titles == [
+        "a",
+        "b",
+        "affine = −a + 2",
+        "divide = affine / b",
+        "affine_1 = −a",
+        "reciprocal = 4 / affine_1",
+        "subtract = divide − reciprocal",
+        "relu = ReLU(b)",
+        "add = subtract + relu",
+        "affine_2 = add + 1",
+    ]
 
 
 def test_node_gradients_are_those_of_the_model(rng: np.random.Generator) -> None:
@@ -180,10 +183,10 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Any) -> None:
     model = lecture_graph()
     with pytest.raises(ConfigError, match="'down' or 'right'"):
         draw(model, direction="up")
-    with pytest.raises(ShapeError, match="expected 4 arrays, for a, b, c, three"):
+    with pytest.raises(ShapeError, match="expected 3 arrays, for a, b, c"):
         draw(model, x=(1, 2))
     with pytest.raises(ShapeError, match="'a' needs scalar, or N of them"):
-        draw(model, x=([[1.0]], 1, 1, 1))
+        draw(model, x=([[1.0]], 1, 1))
     with pytest.raises(ConfigError, match=r"saved as \.svg"):
         draw(model).save(tmp_path / "graph.png")
     draw(model).save(tmp_path / "graph.svg")

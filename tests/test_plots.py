@@ -290,7 +290,9 @@ def test_mosaics_are_about_square_and_end_in_nothing() -> None:
 def test_pyplot_stays_untouched_and_matplotlib_is_imported_on_use() -> None:
     code = """
 import sys
-from cnnlib import plots
+import cnnlib
+assert "cnnlib.plots" not in sys.modules and not hasattr(cnnlib, "picture")
+plots = cnnlib.plots
 assert "matplotlib" not in sys.modules
 plots.training_curves({"loss": [1.0]})
 assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
