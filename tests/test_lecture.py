@@ -16,6 +16,7 @@ from cnnlib import (
     Add,
     BatchNorm1d,
     BCELoss,
+    Concat,
     CrossEntropyLoss,
     Dropout,
     Input,
@@ -65,6 +66,13 @@ def test_L03_softmax_regression_two_ways(rng) -> None:
     assert plain.forward(p, target) == pytest.approx(-np.log(p[np.arange(6), target]).mean())
     assert fused.forward(y, target) == pytest.approx(plain.forward(p, target), rel=1e-14)
     np.testing.assert_allclose(softmax.backward(plain.backward()), fused.backward(), atol=1e-15)
+
+
+def test_L04_fully_connected_layer(rng) -> None:
+    linear, x = Linear(3, 2, rng=0, dtype=np.float64), rng.normal(size=3)
+    assert linear.weight.data.shape == (2, 3)
+    assert linear.bias is not None
+    np.testing.assert_allclose(linear.forward(x[None])[0], linear.weight.data @ x + linear.bias.data)
 
 
 def test_L05_scalar_graph(monkeypatch) -> None:
@@ -177,6 +185,26 @@ def test_L21_l1() -> None:
     loss, z, target = L1Loss(), np.array([[1.0, 4.0], [2.0, 0.0]]), np.array([[0.0, 1.0], [2.0, 2.0]])
     assert loss.forward(z, target) == (1 + 3 + 0 + 2) / 2
     assert loss.backward().tolist() == [[0.5, 0.5], [0, -0.5]]
+
+
+def test_L23_gradients_of_branches_add(rng) -> None:
+    x, dys = Input(3), [rng.normal(size=(4, 2)), rng.normal(size=(4, 5))]
+    shared = Linear(3, 3, rng=0, dtype=np.float64)
+    branches = [Linear(3, c, rng=c, dtype=np.float64) for c in (2, 5)]
+    hidden = shared(x)
+    model = Model(x, [branch(hidden) for branch in branches])
+    model.forward(rng.normal(size=(4, 3)), training=True)
+    dx = model.backward(dys)
+    through = sum(dy @ branch.weight.data for dy, branch in zip(dys, branches, strict=True))
+    np.testing.assert_allclose(dx, through @ shared.weight.data)
+
+
+def test_L24_concatenation(rng) -> None:
+    a, b = Input(2), Input(3)
+    model, x, z = Model([a, b], Concat(axis=1)(a, b)), rng.normal(size=(4, 2)), rng.normal(size=(4, 3))
+    np.testing.assert_array_equal(model.forward([x, z], training=True), np.hstack([x, z]))
+    dx, dz = model.backward(np.hstack([z, x]))
+    np.testing.assert_array_equal(np.hstack([dx, dz]), np.hstack([z, x]))
 
 
 def test_L25_addition(rng) -> None:

@@ -60,7 +60,7 @@ static void FN(channelwise_run)(FN(channelwise) * v, int kind) {
     cnn_parallel_for(cnn_threads_for((double)v->n * (double)v->c * (double)v->m), tasks, FN(channel_task), v);
 }
 
-/* Room for the parts' sums, two of them in double and `vectors` arrays of c; 0 if there is none, or a size is not positive. */
+/* Room for both sums of each part, their totals in double, and two arrays of c; CNN_BAD_SIZE if a size is not positive. */
 static cnn_status FN(channel_room)(FN(channelwise) * v, double *sums[2], REAL *vectors[2]) {
     if (v->n < 1 || v->c < 1 || v->m < 1) return CNN_BAD_SIZE;
     cnn_carver carver = {0};
