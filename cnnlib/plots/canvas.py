@@ -89,11 +89,12 @@ def mosaic(tiles: Array, columns: int | None = None) -> Array:
 
 
 def show_mosaic(
-    ax: Axes, tiles: Array, columns: int | None = None, *, signed: bool = False, paper: str = "white", **limits: Any
+    ax: Axes, tiles: Array, columns: int | None = None, *, signed: bool = False, paper: str = "", **limits: Any
 ) -> Array:
     """Draw images in one axes: grey, in colours if they have three, or blue to red around 0 if `signed`.
 
-    paper: the colour between the tiles. limits: vmin and vmax; default, the range of all tiles. Returns the mosaic.
+    paper: the colour between the tiles; default, white, or grey if signed, as 0 is white then. limits: vmin and vmax;
+    default, the range of all tiles. Returns the mosaic.
     """
     sheet = mosaic(tiles, columns)
     if sheet.ndim == 3:
@@ -108,8 +109,7 @@ def show_mosaic(
         ax.imshow(sheet, cmap="RdBu_r" if signed else "gray", interpolation="nearest", **limits)
     ax.set_xticks([])
     ax.set_yticks([])
-    # Signed tiles are white at 0.
-    ax.set_facecolor("#999999" if signed else paper)
+    ax.set_facecolor(paper or ("#999999" if signed else "white"))
     for spine in ax.spines.values():
         spine.set_visible(False)
     return sheet

@@ -109,6 +109,7 @@ def feature_maps(
     values = model.features(x, at=list(at))
     chosen = {name: model.node(name) for name in at}
     heights = [1.0 if len(node.shape) == 3 else 0.4 for node in chosen.values()]
+    columns = min(limit, 16)
     figure, ax = canvas(ax, (9, 0.62 * sum(heights) + 0.33 * len(heights)))
     for panel, (name, node) in zip(panels(ax, len(heights), 1, heights), chosen.items(), strict=True):
         title = f"{name}: {node.layer.describe()} → " if node.layer is not None else f"{name}: "
@@ -117,9 +118,10 @@ def feature_maps(
             panel.imshow(values[name].reshape(1, -1), cmap="gray", aspect="auto", interpolation="nearest")
             panel.set_yticks([])
         elif node.layer is None and node.shape[0] == 3:
-            show_mosaic(panel, pixels(x))
+            show_mosaic(panel, pixels(x), columns)
         else:
-            show_mosaic(panel, values[name][0, :limit], min(limit, 16), signed=bool(values[name].min() < 0))
+            signed = bool(values[name].min() < 0)
+            show_mosaic(panel, values[name][0, :limit], columns, signed=signed, paper="white")
             title += f", {limit} shown" if node.shape[0] > limit else ""
         panel.set_title(title, fontsize=9, loc="left")
         panel.tick_params(labelsize=8)
