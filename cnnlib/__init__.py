@@ -11,124 +11,93 @@ A model is a graph of layers, declared once; it trains and predicts in C kernels
 
 import os as _os
 from importlib import import_module as _import_module
-from typing import Any as _Any
 
 from cnnlib._openmp import waiting_asleep as _waiting_asleep
 
 with _waiting_asleep():
     from cnnlib import _kernels as _kernels
 
-from cnnlib import callbacks, config, datasets, errors, functional, losses, metrics, models, optim, schedules
+from cnnlib import config
 from cnnlib._version import __version__
-from cnnlib.callbacks import Callback, EarlyStopping
 from cnnlib.config import get_num_threads, set_algorithm, set_num_threads, show_config
-from cnnlib.graph import Input, Node
-from cnnlib.layers import (
-    AdaptiveAvgPool2d,
-    Add,
-    Affine,
-    AvgPool2d,
-    BatchNorm1d,
-    BatchNorm2d,
-    Concat,
-    Conv2d,
-    Divide,
-    Dropout,
-    Dropout2d,
-    Flatten,
-    GlobalAvgPool2d,
-    Layer,
-    LeakyReLU,
-    Linear,
-    MaxPool2d,
-    Multiply,
-    Parameter,
-    PReLU,
-    Reciprocal,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Standardize,
-    Subtract,
-    Tanh,
-)
-from cnnlib.losses import BCELoss, CrossEntropyLoss, L1Loss, MSELoss
-from cnnlib.model import Model, Sequential
-from cnnlib.optim import SGD, Adam, AdamW, MaxNorm, clip_grad_norm
-from cnnlib.schedules import CosineLR, StepLR
-from cnnlib.serialize import load
-from cnnlib.trainer import Trainer
 
 config.configure(_os.environ)
 
-
-def __getattr__(name: str) -> _Any:
-    # Pictures are for some of the time: `cnnlib.plots` and `cnnlib.drawing` are imported when they are first named.
-    if name in ("plots", "drawing"):
-        return _import_module(f"cnnlib.{name}")
-    raise AttributeError(f"module 'cnnlib' has no attribute {name!r}")
-
-
-__all__ = [
-    "SGD",
-    "Adam",
-    "AdamW",
-    "AdaptiveAvgPool2d",
-    "Add",
-    "Affine",
-    "AvgPool2d",
-    "BCELoss",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Callback",
-    "Concat",
-    "Conv2d",
-    "CosineLR",
-    "CrossEntropyLoss",
-    "Divide",
-    "Dropout",
-    "Dropout2d",
-    "EarlyStopping",
-    "Flatten",
-    "GlobalAvgPool2d",
-    "Input",
-    "L1Loss",
-    "Layer",
-    "LeakyReLU",
-    "Linear",
-    "MSELoss",
-    "MaxNorm",
-    "MaxPool2d",
-    "Model",
-    "Multiply",
-    "Node",
-    "PReLU",
-    "Parameter",
-    "ReLU",
-    "Reciprocal",
-    "Sequential",
-    "Sigmoid",
-    "Softmax",
-    "Standardize",
-    "StepLR",
-    "Subtract",
-    "Tanh",
-    "Trainer",
-    "__version__",
+# Module → its names that are ours too. They are imported when they are first used, so that `import cnnlib` costs a few
+# milliseconds and a command pays for what it needs. __init__.pyi says the same to type checkers.
+_HOMES = {
+    "callbacks": ("Callback", "EarlyStopping"),
+    "graph": ("Input", "Node"),
+    "layers": (
+        "AdaptiveAvgPool2d",
+        "Add",
+        "Affine",
+        "AvgPool2d",
+        "BatchNorm1d",
+        "BatchNorm2d",
+        "Concat",
+        "Conv2d",
+        "Divide",
+        "Dropout",
+        "Dropout2d",
+        "Flatten",
+        "GlobalAvgPool2d",
+        "Layer",
+        "LeakyReLU",
+        "Linear",
+        "MaxPool2d",
+        "Multiply",
+        "Parameter",
+        "PReLU",
+        "Reciprocal",
+        "ReLU",
+        "Sigmoid",
+        "Softmax",
+        "Standardize",
+        "Subtract",
+        "Tanh",
+    ),
+    "losses": ("BCELoss", "CrossEntropyLoss", "L1Loss", "MSELoss"),
+    "model": ("Model", "Sequential"),
+    "optim": ("SGD", "Adam", "AdamW", "MaxNorm", "clip_grad_norm"),
+    "recalibrate": ("recalibrate_batchnorm",),
+    "schedules": ("CosineLR", "StepLR"),
+    "serialize": ("load",),
+    "trainer": ("Trainer",),
+}
+_MODULES = (
     "callbacks",
-    "clip_grad_norm",
-    "config",
     "datasets",
+    "drawing",
     "errors",
     "functional",
-    "get_num_threads",
-    "load",
     "losses",
     "metrics",
     "models",
     "optim",
+    "plots",
     "schedules",
+)
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names} | {name: name for name in _MODULES}
+
+__all__ = [
+    "__version__",
+    "config",
+    "get_num_threads",
     "set_algorithm",
     "set_num_threads",
     "show_config",
+    *_HOME_OF,
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'cnnlib' has no attribute {name!r}")
+    module = _import_module(f"cnnlib.{_HOME_OF[name]}")
+    value = globals()[name] = module if name in _MODULES else getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -36,9 +38,34 @@ def public(module: ModuleType) -> list[str]:
     return list(getattr(module, "__all__", ()))
 
 
-def test_import_brings_nothing_heavy() -> None:
+def test_import_brings_little() -> None:
+    code = "import sys, cnnlib; print(*(name for name in sys.modules if name.startswith('cnnlib.')))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert set(result.stdout.split()) == {
+        f"cnnlib.{name}" for name in ("_kernels", "_openmp", "_version", "config", "errors")
+    }
+
+
+def test_names_are_what_type_checkers_are_told() -> None:
+    stub = ast.parse(Path(cnnlib.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imported = {
+        alias.name: f"{node.module}.{alias.name}" if node.module == "cnnlib" else node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(imported) == set(cnnlib.__all__)
+    for name, module in imported.items():
+        home = importlib.import_module(str(module))
+        assert getattr(cnnlib, name) is (home if module == f"cnnlib.{name}" else getattr(home, name)), name
+    with pytest.raises(AttributeError, match="no attribute 'Trainr'"):
+        cnnlib.Trainr  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_using_all_of_it_brings_nothing_heavy() -> None:
     # NumPy brings what it brings, more in some versions than in others.
-    code = "import sys, numpy; before = set(sys.modules); import cnnlib; print(*set(sys.modules) - before)"
+    use = "[getattr(cnnlib, name) for name in cnnlib.__all__]"
+    code = f"import sys, numpy; before = set(sys.modules); import cnnlib; {use}; print(*set(sys.modules) - before)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     brought = set(result.stdout.split())
     assert "cnnlib.model" in brought
