@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import get_origin
 
 import pytest
 
@@ -90,7 +91,8 @@ def test_public_names_are_documented(module: ModuleType) -> None:
     missing = []
     for name in public(module):
         value = getattr(module, name)
-        if not (inspect.isclass(value) or inspect.isfunction(value)):
+        # An alias such as Callable[[float], float] passes for a class in Python 3.10.
+        if get_origin(value) is not None or not (inspect.isclass(value) or inspect.isfunction(value)):
             continue
         if not value.__doc__ or value.__doc__.startswith(f"{name}("):  # what a dataclass is given
             missing.append(name)
