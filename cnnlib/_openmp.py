@@ -1,9 +1,9 @@
 """How OpenMP's idle threads wait, which can only be said before its runtime is loaded.
 
 By default they spin for milliseconds after each call. On a machine that does anything else at the same time, the
-spinning thread uses up its turn, and the next call waits for it to get another one: measured with one busy neighbour on
-two cores, 36 ms instead of 2.4 ms for a LeNet-5 convolution. So they sleep almost at once here. Whoever has set one of
-the variables below knows better; what is set here is unset again, so that child processes do not inherit it.
+spinning thread uses up its turn, and the next call waits for it to get another one: with both cores kept busy by other
+processes, a LeNet-5 convolution took up to 36 ms instead of 2.4 ms. So they sleep almost at once here. Whoever has set
+one of the variables below knows better; what is set here is unset again, so that child processes do not inherit it.
 """
 
 from __future__ import annotations
