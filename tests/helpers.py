@@ -1,18 +1,24 @@
-"""What tests share: one tolerance, one gradient check, poisoned and guarded arrays, thread counts."""
+"""What tests share: one tolerance, one gradient check, poisoned and guarded arrays, thread counts, examples run."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import cnnlib
 from cnnlib import _kernels
 
 Array = np.ndarray[Any, Any]
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def assert_close(actual: Array, expected: Array, sum_length: int = 1, term: float = 0.0) -> None:
@@ -111,3 +117,17 @@ def guarded(array: Array, side: str) -> Array:
     copy = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
     copy[...] = array
     return copy
+
+
+def run_example(folder: Path, name: str, *options: str) -> str:
+    """Return what an example prints, run in `folder`. It imports the cnnlib that is tested."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(cnnlib.__file__).parent.parent), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import EXAMPLES
+from helpers import run_example as run
 
 import cnnlib
-
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-
-
-def run(folder: Path, name: str, *options: str) -> str:
-    """Return what an example prints. It imports the cnnlib that is tested."""
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(cnnlib.__file__).parent.parent), "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def accuracy(output: str) -> float:
