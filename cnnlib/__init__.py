@@ -77,6 +77,7 @@ _MODULES = (
     "optim",
     "plots",
     "schedules",
+    "shapes",
 )
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names} | {name: name for name in _MODULES}
 

@@ -13,6 +13,7 @@ from cnnlib import (
     optim,
     plots,
     schedules,
+    shapes,
 )
 from cnnlib._version import __version__
 from cnnlib.callbacks import Callback, EarlyStopping
@@ -119,5 +120,6 @@ __all__ = [
     "schedules",
     "set_algorithm",
     "set_num_threads",
+    "shapes",
     "show_config",
 ]

@@ -1,4 +1,16 @@
-"""The summary of a model: the table that the lecture draws for LeNet-5, with what each layer costs and sees."""
+"""The summary of a model: the table that the lecture draws for LeNet-5, with what each layer costs and sees.
+
+>>> from cnnlib.layers import Conv2d, MaxPool2d
+>>> from cnnlib.model import Sequential
+>>> print(Sequential(Conv2d(3, 8, 5, padding=2), MaxPool2d(2), input_shape=(3, 8, 8)).summary())
+Layer                          Output size  Weight size    Parameters  Multiply-adds  Receptive field  Stride  Centre
+---------------------------------------------------------------------------------------------------------------------
+Input                          3 × 8 × 8                                                        1 × 1       1       0
+Conv (C_out=8, K=5, P=2, S=1)  8 × 8 × 8    8 × 3 × 5 × 5         608         38,400            5 × 5       1       0
+MaxPool (K=2, S=2)             8 × 4 × 4                                                        6 × 6       2     0.5
+---------------------------------------------------------------------------------------------------------------------
+608 parameters (2.4 KB as float32), 38,400 multiply-adds a sample
+"""
 
 from __future__ import annotations
 
@@ -13,6 +25,7 @@ __all__ = ["Fields", "receptive_fields", "summary"]
 
 Fields = tuple[ReceptiveField, ReceptiveField] | str  # in height and width; a text where there is no such window
 
+_FIGURES = ("Parameters", "Multiply-adds", "Receptive field", "Stride", "Centre")  # the columns of numbers
 _WHOLE = "whole input"
 _NONE = "–"
 
@@ -21,22 +34,12 @@ def summary(graph: Graph) -> str:
     """Return the table of a graph: one row a node, then totals; all figures for one sample.
 
     Multiply-adds count the weights' products (taps on padding too), not biases nor element-wise steps. The receptive
-    field is how many input pixels, padding included, one output depends on. A graph that is no chain gets two more
-    columns: the node's name and the nodes it reads.
-
-    >>> from cnnlib.layers import Conv2d, ReLU
-    >>> from cnnlib.model import Sequential
-    >>> print(Sequential(Conv2d(3, 10, 5, padding=2), ReLU(), input_shape=(3, 32, 32)).summary())
-    Layer                           Output size   Weight size     Parameters  Multiply-adds  Receptive field
-    --------------------------------------------------------------------------------------------------------
-    Input                           3 × 32 × 32                                                        1 × 1
-    Conv (C_out=10, K=5, P=2, S=1)  10 × 32 × 32  10 × 3 × 5 × 5         760        768,000            5 × 5
-    ReLU                            10 × 32 × 32                                                       5 × 5
-    --------------------------------------------------------------------------------------------------------
-    760 parameters (3.0 KB as float32), 768,000 multiply-adds a sample
+    field is how many input pixels, padding included, one output depends on (L35): that of the first output is centred
+    at pixel `Centre`, counted from 0, that of its neighbour `Stride` pixels further. Where height and width differ,
+    both are given. A graph that is no chain gets two more columns: the node's name and the nodes it reads.
     """
     chain = all(sources == ((node - 1,) if node else ()) for node, sources in enumerate(graph.sources))
-    header = ["Layer", "Output size", "Weight size", "Parameters", "Multiply-adds", "Receptive field"]
+    header = ["Layer", "Output size", "Weight size", *_FIGURES]
     rows = []
     notes = []
     total_parameters = total_multiply_adds = size = 0
@@ -45,7 +48,7 @@ def summary(graph: Graph) -> str:
         inputs = [graph.nodes[source].shape for source in sources]
         layer = node.layer
         if layer is None:
-            row = ["Input", shape_text(node.shape), "", "", "", _field_text(field)]
+            row = ["Input", shape_text(node.shape), "", "", "", *_field_cells(field)]
         else:
             # A layer that stands at several nodes shows its parameters once, its work each time.
             own = [p.data for p in layer.parameters().values()] if name in graph.layers else []
@@ -59,7 +62,7 @@ def summary(graph: Graph) -> str:
                 shape_text(layer.weight_shape()) if layer.weight_shape() else "",
                 f"{parameters:,}" if parameters else "",
                 f"{multiply_adds:,}" if multiply_adds else "",
-                _field_text(field),
+                *_field_cells(field),
             ]
             notes += _rim(name, layer, inputs)
         rows.append(row if chain else [name, *row, ", ".join(graph.names[source] for source in sources)])
@@ -127,8 +130,14 @@ def _rim(name: str, layer: Layer, inputs: Sequence[Sequence[int]]) -> list[str]:
     )
 
 
-def _field_text(field: Fields) -> str:
-    return field if isinstance(field, str) else f"{field[0].size} × {field[1].size}"
+def _field_cells(fields: Fields) -> list[str]:
+    """Return size, stride and centre of a receptive field as texts."""
+    if isinstance(fields, str):
+        return [fields, "", ""]
+    height, width = fields
+    stride = f"{height.stride}" if height.stride == width.stride else f"{height.stride} × {width.stride}"
+    centre = f"{height.centre:g}" if height.centre == width.centre else f"{height.centre:g}, {width.centre:g}"
+    return [f"{height.size} × {width.size}", stride, centre]
 
 
 def _bytes_text(size: int) -> str:
@@ -140,12 +149,11 @@ def _bytes_text(size: int) -> str:
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table, texts to the left and figures to the right."""
-    figures = ("Parameters", "Multiply-adds", "Receptive field")
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = []
     for row in [header, *rows]:
         cells = [
-            text.rjust(width) if title in figures else text.ljust(width)
+            text.rjust(width) if title in _FIGURES else text.ljust(width)
             for text, width, title in zip(row, widths, header, strict=True)
         ]
         lines.append("  ".join(cells).rstrip())

@@ -254,20 +254,20 @@ def test_summary_of_a_graph_names_nodes_and_what_they_read() -> None:
     both = Concat()(pooled, MaxPool2d(2)(x))
     summary = Model(x, [Softmax()(Flatten()(both)), MaxPool2d((3, 2), 3, (1, 0))(x)]).summary()
     table = rows(summary)
-    columns = ["Layer", "Output size", "Weight size", "Parameters", "Multiply-adds", "Receptive field"]
-    assert table[0] == ["Name", *columns, "Reads"]
+    columns = ["Layer", "Output size", "Weight size", "Parameters", "Multiply-adds"]
+    assert table[0] == ["Name", *columns, "Receptive field", "Stride", "Centre", "Reads"]
     conv = ["Conv (C_out=3, K=3, P=1, S=1)", "3 × 11 × 11", "3 × 3 × 3 × 3"]
     assert table[2:] == [
-        ["input", "Input", "3 × 11 × 11", "1 × 1"],
-        ["shared", *conv, "84", "9,801", "3 × 3", "input"],
+        ["input", "Input", "3 × 11 × 11", "1 × 1", "1", "0"],
+        ["shared", *conv, "84", "9,801", "3 × 3", "1", "0", "input"],
         # The same weights work a second time, but are there once.
-        ["shared_1", *conv, "9,801", "5 × 5", "shared"],
-        ["avgpool2d", "AvgPool (K=2, S=2)", "3 × 5 × 5", "6 × 6", "shared_1"],
-        ["maxpool2d", "MaxPool (K=2, S=2)", "3 × 5 × 5", "2 × 2", "input"],
-        ["concat", "Concat", "6 × 5 × 5", "6 × 6", "avgpool2d, maxpool2d"],
-        ["flatten", "Flatten", "150", "6 × 6", "concat"],
+        ["shared_1", *conv, "9,801", "5 × 5", "1", "0", "shared"],
+        ["avgpool2d", "AvgPool (K=2, S=2)", "3 × 5 × 5", "6 × 6", "2", "0.5", "shared_1"],
+        ["maxpool2d", "MaxPool (K=2, S=2)", "3 × 5 × 5", "2 × 2", "2", "0.5", "input"],
+        ["concat", "Concat", "6 × 5 × 5", "6 × 6", "2", "0.5", "avgpool2d, maxpool2d"],
+        ["flatten", "Flatten", "150", "6 × 6", "2", "0.5", "concat"],
         ["softmax", "Softmax", "150", "whole input", "flatten"],
-        ["maxpool2d_1", "MaxPool (K=3×2, S=3, P=1×0)", "3 × 4 × 4", "3 × 2", "input"],
+        ["maxpool2d_1", "MaxPool (K=3×2, S=3, P=1×0)", "3 × 4 × 4", "3 × 2", "3", "0, 0.5", "input"],
         table[1],  # the rule
         ["84 parameters (336 bytes as float32), 19,602 multiply-adds a sample"],
         ["note: avgpool2d, AvgPool (K=2, S=2), leaves 1 row and 1 column at the rim of its input unread"],

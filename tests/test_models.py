@@ -19,16 +19,16 @@ from cnnlib.schedules import CosineLR
 from cnnlib.trainer import Trainer
 from tests.helpers import normal
 
-# The lecture's table, with parameters, multiply-adds and receptive fields worked out by hand.
+# The lecture's table, with parameters, multiply-adds and receptive fields (size, stride, centre) worked out by hand.
 LENET5 = """
-Input                          | 1 × 28 × 28  |                 |           |           | 1 × 1
-Conv (C_out=20, K=5, P=2, S=1) | 20 × 28 × 28 | 20 × 1 × 5 × 5  | 520       | 392,000   | 5 × 5
-ReLU                           | 20 × 28 × 28 |                 |           |           | 5 × 5
-MaxPool (K=2, S=2)             | 20 × 14 × 14 |                 |           |           | 6 × 6
-Conv (C_out=50, K=5, P=2, S=1) | 50 × 14 × 14 | 50 × 20 × 5 × 5 | 25,050    | 4,900,000 | 14 × 14
-ReLU                           | 50 × 14 × 14 |                 |           |           | 14 × 14
-MaxPool (K=2, S=2)             | 50 × 7 × 7   |                 |           |           | 16 × 16
-Flatten                        | 2450         |                 |           |           | 16 × 16
+Input                          | 1 × 28 × 28  |                 |           |           | 1 × 1   | 1 | 0
+Conv (C_out=20, K=5, P=2, S=1) | 20 × 28 × 28 | 20 × 1 × 5 × 5  | 520       | 392,000   | 5 × 5   | 1 | 0
+ReLU                           | 20 × 28 × 28 |                 |           |           | 5 × 5   | 1 | 0
+MaxPool (K=2, S=2)             | 20 × 14 × 14 |                 |           |           | 6 × 6   | 2 | 0.5
+Conv (C_out=50, K=5, P=2, S=1) | 50 × 14 × 14 | 50 × 20 × 5 × 5 | 25,050    | 4,900,000 | 14 × 14 | 2 | 0.5
+ReLU                           | 50 × 14 × 14 |                 |           |           | 14 × 14 | 2 | 0.5
+MaxPool (K=2, S=2)             | 50 × 7 × 7   |                 |           |           | 16 × 16 | 4 | 1.5
+Flatten                        | 2450         |                 |           |           | 16 × 16 | 4 | 1.5
 Linear (2450 → 500)            | 500          | 2450 × 500      | 1,225,500 | 1,225,000 | whole input
 ReLU                           | 500          |                 |           |           | whole input
 Linear (500 → 10)              | 10           | 500 × 10        | 5,010     | 5,000     | whole input
@@ -46,7 +46,7 @@ def test_ten_filters_on_an_rgb_image() -> None:
     # L39: 760 parameters, 768,000 multiply-adds.
     model = Sequential(Conv2d(3, 10, 5, stride=1, padding=2), input_shape=(3, 32, 32))
     assert sum(p.data.size for p in model.parameters().values()) == 760
-    assert "10 × 32 × 32  10 × 3 × 5 × 5         760        768,000            5 × 5" in model.summary()
+    assert "10 × 32 × 32  10 × 3 × 5 × 5         760        768,000            5 × 5       1       0" in model.summary()
 
 
 def test_a_convolution_shares_its_weights() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -48,27 +48,45 @@ NETS: dict[str, Callable[[Node], Node]] = {
 }
 
 
-def seen(model: Model) -> tuple[int, int]:
-    """Return over how many rows and columns the input pixels reach that a unit in the middle depends on."""
+def footprints(model: Model, units: Sequence[int]) -> list[tuple[range, range]]:
+    """Return the rows and the columns of the input pixels on which the units (i, i) of the output depend."""
     # Max-pools pass the gradient to one pixel of a window: over many samples, to every one.
     x = np.random.default_rng(0).random((300, 1, SIZE, SIZE))
     y = model.forward(x, training=True)
-    dy = np.zeros_like(y)
-    dy[:, 0, y.shape[2] // 2, y.shape[3] // 2] = 1
-    touched = (model.backward(dy)[:, 0] != 0).any(axis=0)
-    rows, columns = np.flatnonzero(touched.any(axis=1)), np.flatnonzero(touched.any(axis=0))
-    for reached in (rows, columns):
-        assert 0 < reached[0] <= reached[-1] < SIZE - 1, "the field must lie inside the image"
-    return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
+    seen = []
+    for unit in units:
+        dy = np.zeros_like(y)
+        dy[:, 0, unit, unit] = 1
+        touched = (model.backward(dy)[:, 0] != 0).any(axis=0)
+        reached = [np.flatnonzero(touched.any(axis=axis)) for axis in (1, 0)]
+        for pixels in reached:
+            assert 0 < pixels[0] <= pixels[-1] < SIZE - 1, "the field must lie inside the image"
+        rows, columns = (range(pixels[0], pixels[-1] + 1) for pixels in reached)
+        seen.append((rows, columns))
+    return seen
+
+
+def axes(text: str, between: str) -> tuple[float, float]:
+    """Return the numbers for height and for width that a cell has, once if they are equal."""
+    numbers = [float(number) for number in text.split(between)]
+    return numbers[0], numbers[-1]
 
 
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
 def test_a_receptive_field_is_the_footprint_of_a_gradient(net: Callable[[Node], Node]) -> None:
     x = Input((1, SIZE, SIZE))
     model = Model(x, net(x))
-    last = model.summary().splitlines()[1 + len(model.graph.nodes)]  # after the header and the rule
-    height, width = seen(model)
-    assert f"{height} × {width}" in re.split(" {2,}", last)
+    header, *lines = model.summary().splitlines()
+    start = header.index("Multiply-adds") + len("Multiply-adds")
+    # After the rule. The nodes that a row reads, where they are told, come after the field.
+    cells = re.split(" {2,}", lines[len(model.graph.nodes)][start:].strip())
+    size, stride, centre = (axes(text, by) for text, by in zip(cells[:3], (" × ", " × ", ", "), strict=True))
+    unit = model.graph.nodes[-1].shape[2] // 2
+    here, there = footprints(model, [unit, unit + 1])
+    for axis in (0, 1):
+        assert len(here[axis]) == len(there[axis]) == size[axis]
+        assert there[axis].start - here[axis].start == stride[axis]
+        assert (here[axis].start + here[axis].stop - 1) / 2 == centre[axis] + unit * stride[axis]
 
 
 def test_linear_layers_see_the_whole_input() -> None:
