@@ -27,7 +27,7 @@ class Node:
 
     ``shape`` is without N. ``name`` is the name that was asked for, or None: a :class:`Graph` then finds one.
     ``a + b`` is ``Add()(a, b)``; ``-``, ``*`` and ``/`` are Subtract, Multiply and Divide, with a number Affine (and
-    Reciprocal for ``3 / a``).
+    Reciprocal for ``3 / a``); such a value is named by ``(a + b).named("u")``.
     """
 
     # NumPy then leaves `array + node` to the node, which refuses it, instead of adding element by element.
@@ -38,6 +38,16 @@ class Node:
         self.inputs = inputs
         self.shape = shape
         self.name = name
+
+    def named(self, name: str) -> Node:
+        """Name this value, whatever its layer is called, before a model is made of it; return the node.
+
+        >>> a, b = Input((), "a"), Input((), "b")
+        >>> Graph([a, b], [(a * b).named("u")]).names
+        ('a', 'b', 'u')
+        """
+        self.name = check_name(name)
+        return self
 
     def __add__(self, other: Any) -> Node:
         return self._with(other, "Add", offset=other)
@@ -106,9 +116,9 @@ class Graph:
     nodes: inputs first, then every node after those it reads. names: one for each. sources: for each node the
     indices of those it reads. inputs, outputs: indices. layers: name → layer, a shared one once, by its first name.
 
-    A node keeps the name of its layer or Input; the others are called after their class: conv2d, conv2d_1, ….
-    `names` (node → name) overrides that. Raises GraphError for an output that needs an input which is not among
-    `inputs`, for inputs that no output needs, for things that are not nodes, and for names given twice.
+    A node keeps its name, at first that of its layer or Input; the others are called after their class: conv2d,
+    conv2d_1, …. `names` (node → name) overrides that. Raises GraphError for an output that needs an input which is
+    not among `inputs`, for inputs that no output needs, for things that are not nodes, and for names given twice.
 
     >>> from cnnlib.layers import ReLU
     >>> x = Input(3)

@@ -12,7 +12,7 @@ import pytest
 from cnnlib.drawing import Drawing, draw, node_gradients
 from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.graph import Input
-from cnnlib.layers import Add, Affine, Concat, Conv2d, Flatten, Linear, MaxPool2d, Multiply, ReLU
+from cnnlib.layers import Concat, Conv2d, Flatten, Linear, MaxPool2d, ReLU
 from cnnlib.layout import arrange
 from cnnlib.model import Model, Sequential
 from cnnlib.models import lenet5
@@ -23,8 +23,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 def lecture_graph() -> Model:
     # L05: u = bc, v = a + u, J = 3v.
     a, b, c = (Input((), name) for name in "abc")
-    v = Add(name="v")(a, Multiply(name="u")(b, c))
-    return Model([a, b, c], Affine(3, name="J")(v))
+    u = (b * c).named("u")
+    v = (a + u).named("v")
+    return Model([a, b, c], (3 * v).named("J"))
 
 
 def branching() -> Model:

@@ -167,6 +167,18 @@ def test_names() -> None:
     assert list(chain.parameters()) == ["0.weight", "0.bias", "top.weight", "top.bias"]
 
 
+def test_a_value_is_named_whatever_its_layer_is_called() -> None:
+    x, shared = Input(3, "x"), linear(3, 3, name="shared")
+    first = shared(x).named("first")
+    model = Model(x, (shared(first) * 2 + x).named("sum"))
+    assert model.graph.names == ("x", "first", "shared", "affine", "sum")
+    assert list(model.layers) == ["first", "affine", "sum"]
+    with pytest.raises(ConfigError, match="not empty"):
+        x.named("")
+    with pytest.raises(GraphError, match="two parts of the model are named 'x'"):
+        Model(x, (x + x).named("x"))
+
+
 def test_a_graph_may_be_deeper_than_the_stack() -> None:
     node = x = Input(2)
     for _ in range(3000):
