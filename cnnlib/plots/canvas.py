@@ -45,7 +45,7 @@ def canvas(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
         # Importing pyplot is what teaches a notebook to show figures; the figure itself stays unknown to pyplot.
         import matplotlib.pyplot  # noqa: F401
     figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.add_subplot()
+    return figure, _coloured(figure.add_subplot())
 
 
 def finish(figure: Figure, save: Path | None) -> Figure:
@@ -55,8 +55,16 @@ def finish(figure: Figure, save: Path | None) -> Figure:
     return figure
 
 
-def panels(ax: Axes, rows: int, columns: int = 1, heights: Sequence[float] | None = None) -> list[Axes]:
-    """Return rows × columns axes in the place of `ax`, row by row.
+def panels(
+    ax: Axes,
+    rows: int,
+    columns: int = 1,
+    heights: Sequence[float] | None = None,
+    widths: Sequence[float] | None = None,
+) -> list[Axes]:
+    """Return rows × columns axes in the place of `ax`, row by row. What is drawn without a colour takes `COLOURS`.
+
+    heights, widths: of the rows and columns, relative to each other; default, all alike.
 
     Raises ConfigError for axes that are not part of a grid, as those of ``subplots`` are.
     """
@@ -64,8 +72,14 @@ def panels(ax: Axes, rows: int, columns: int = 1, heights: Sequence[float] | Non
     if spec is None:
         raise ConfigError("ax: expected axes made by figure.subplots() or add_subplot()")
     ax.set_axis_off()
-    grid = spec.subgridspec(rows, columns, height_ratios=heights)
-    return [ax.figure.add_subplot(grid[row, column]) for row in range(rows) for column in range(columns)]
+    grid = spec.subgridspec(rows, columns, height_ratios=heights, width_ratios=widths)
+    return [_coloured(ax.figure.add_subplot(grid[row, column])) for row in range(rows) for column in range(columns)]
+
+
+def _coloured(ax: Axes) -> Axes:
+    """Let what is drawn without a colour take `COLOURS` in turn."""
+    ax.set_prop_cycle(color=COLOURS)
+    return ax
 
 
 def mosaic(tiles: Array, columns: int | None = None) -> Array:
