@@ -19,7 +19,7 @@ from cnnlib.history import History
 from cnnlib.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
 from cnnlib.model import Model, Sequential
 from cnnlib.models import lenet5, mlp
-from cnnlib.plots.canvas import mosaic
+from cnnlib.plots.canvas import COLOURS, canvas, mosaic, panels
 from cnnlib.plots.features import principal_components
 
 Array = np.ndarray[Any, Any]
@@ -252,6 +252,39 @@ def test_graph_is_the_drawing_and_texts_stay_in_their_boxes() -> None:
     assert "∂add/∂a = 1" in [text.get_text() for text in values.texts]
 
 
+def test_decision_regions_are_what_the_model_answers() -> None:
+    # Class 1 lies right of x₁ = 1, class 2 never: its score is below that of class 0 everywhere.
+    linear = Linear(2, 3)
+    linear.weight.data[:], linear.bias.data[:] = [[0, 0], [1, 0], [0, 0]], [0, -1, -1]
+    model = Sequential(linear, input_shape=2)
+    x, y = np.array([[-1.0, 0.0], [3.0, 0.0], [2.0, 5.0], [0.0, 4.0]]), np.array([0, 1, 0, 2])
+    (ax,) = plots.decision_regions(model, x, y).axes
+    region, (left, right, bottom, top) = ax.images[0].get_array(), ax.images[0].get_extent()
+    np.testing.assert_allclose((left, right, bottom, top), (-1.32, 3.32, -0.4, 5.4))
+    np.testing.assert_array_equal(region, np.tile(np.linspace(left, right, 301) > 1, (301, 1)))
+    samples = [collection.get_offsets().tolist() for collection in ax.collections]
+    assert samples == [[[-1, 0], [2, 5]], [[3, 0]], [[0, 4]], [[2, 5], [0, 4]]]  # the last: the wrong ones
+    assert ax.get_title() == "50.0% right"
+    assert len({collection.get_paths()[0].vertices.tobytes() for collection in ax.collections[:3]}) == 3
+    for bad, error, match in (
+        ((small_net(), x, y), ShapeError, "makes 3 of 1 × 8 × 8: expected scores of 2 to 10 classes, of 2 numbers"),
+        ((model, x[:, :1], y), ShapeError, r"x has shape \(4, 1\), y \(4,\)"),
+        ((model, x, y + 1), DataError, "ints from 0 to 2, got int64 1 to 3"),
+        ((model, x, y * 1.0), DataError, "got float64"),
+    ):
+        with pytest.raises(error, match=match):
+            plots.decision_regions(*bad)
+
+
+def test_panels_share_the_place_and_the_colours() -> None:
+    figure, ax = canvas(None, (6, 4))
+    small, large = panels(ax, 1, 2, widths=[1, 3])
+    figure.draw_without_rendering()
+    assert large.get_position().width > 2 * small.get_position().width
+    for axes in (small, large):
+        assert [axes.plot([0, 1])[0].get_color() for _ in range(2)] == list(COLOURS[:2])
+
+
 def calls() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     model, x, y = small_net(), rng.random((9, 1, 8, 8), np.float32), np.arange(9) % 3
@@ -264,6 +297,7 @@ def calls() -> dict[str, Any]:
         "confusion_matrix": lambda **o: plots.confusion_matrix(model.predict(x), y, **o),
         "misclassified": lambda **o: plots.misclassified(x, model.predict(x), y, **o),
         "graph": lambda **o: plots.graph(model, **o),
+        "decision_regions": lambda **o: plots.decision_regions(mlp([2, 3], rng=0), x[:, 0, 0, :2], y, **o),
     }
 
 

@@ -14,10 +14,12 @@ from cnnlib.plots.features import projection, separability
 from cnnlib.plots.graphs import graph
 from cnnlib.plots.maps import feature_maps, filters
 from cnnlib.plots.patches import top_patches
+from cnnlib.plots.plane import decision_regions
 
 __all__ = [
     "confusion_counts",
     "confusion_matrix",
+    "decision_regions",
     "feature_maps",
     "filters",
     "graph",
