@@ -17,6 +17,12 @@ cdef extern from "cnn.h" nogil:
         ptrdiff_t planes, h, w, oh, ow, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w
         int count_include_pad
 
+    ctypedef enum cnn_operation:
+        CNN_ADD
+        CNN_SUBTRACT
+        CNN_MULTIPLY
+        CNN_DIVIDE
+
     const char *const *cnn_isa_built()
     const char *const *cnn_isa_supported()
     const char *cnn_isa_active()
@@ -56,6 +62,14 @@ cdef extern from "cnn.h" nogil:
     cnn_status cnn_linear_grad_w_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_linear_grad_b_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_linear_grad_b_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
+    void cnn_arithmetic_f32(float *, const float *, const float *, ptrdiff_t, cnn_operation)
+    void cnn_arithmetic_f64(double *, const double *, const double *, ptrdiff_t, cnn_operation)
+    void cnn_divide_grad_b_f32(float *, const float *, const float *, const float *, ptrdiff_t)
+    void cnn_divide_grad_b_f64(double *, const double *, const double *, const double *, ptrdiff_t)
+    void cnn_affine_f32(float *, const float *, ptrdiff_t, double, double)
+    void cnn_affine_f64(double *, const double *, ptrdiff_t, double, double)
+    void cnn_reciprocal_f32(float *, const float *, ptrdiff_t, double)
+    void cnn_reciprocal_f64(double *, const double *, ptrdiff_t, double)
     void cnn_relu_forward_f32(float *, const float *, ptrdiff_t)
     void cnn_relu_forward_f64(double *, const double *, ptrdiff_t)
     void cnn_relu_grad_f32(float *, const float *, const float *, ptrdiff_t)

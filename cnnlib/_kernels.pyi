@@ -16,6 +16,10 @@ linear_forward: _Instances
 linear_grad_x: _Instances
 linear_grad_w: _Instances
 linear_grad_b: _Instances
+arithmetic: _Instances
+divide_grad_b: _Instances
+affine: _Instances
+reciprocal: _Instances
 relu_forward: _Instances
 relu_grad: _Instances
 sigmoid_forward: _Instances
@@ -34,6 +38,11 @@ softmax_grad: _Instances
 cross_entropy: _Instances
 sgd_step: _Instances
 adam_step: _Instances
+
+ADD: int
+SUBTRACT: int
+MULTIPLY: int
+DIVIDE: int
 
 def isa_built() -> tuple[str, ...]: ...
 def isa_supported() -> tuple[str, ...]: ...

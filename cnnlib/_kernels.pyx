@@ -187,6 +187,45 @@ def linear_grad_b(real[::1] db, const real[:, ::1] dy):
     check(status)
 
 
+ADD, SUBTRACT, MULTIPLY, DIVIDE = CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE
+
+
+def arithmetic(real[::1] y, const real[::1] a, const real[::1] b, int operation):
+    demand(0 < y.shape[0] == a.shape[0] == b.shape[0] and 0 <= operation <= <int>CNN_DIVIDE)
+    with nogil:
+        if real is float:
+            cnn_arithmetic_f32(&y[0], &a[0], &b[0], y.shape[0], <cnn_operation>operation)
+        else:
+            cnn_arithmetic_f64(&y[0], &a[0], &b[0], y.shape[0], <cnn_operation>operation)
+
+
+def divide_grad_b(real[::1] db, const real[::1] dy, const real[::1] b, const real[::1] y):
+    demand(0 < db.shape[0] == dy.shape[0] == b.shape[0] == y.shape[0])
+    with nogil:
+        if real is float:
+            cnn_divide_grad_b_f32(&db[0], &dy[0], &b[0], &y[0], db.shape[0])
+        else:
+            cnn_divide_grad_b_f64(&db[0], &dy[0], &b[0], &y[0], db.shape[0])
+
+
+def affine(real[::1] y, const real[::1] x, double scale, double offset):
+    demand(0 < y.shape[0] == x.shape[0])
+    with nogil:
+        if real is float:
+            cnn_affine_f32(&y[0], &x[0], y.shape[0], scale, offset)
+        else:
+            cnn_affine_f64(&y[0], &x[0], y.shape[0], scale, offset)
+
+
+def reciprocal(real[::1] y, const real[::1] x, double numerator):
+    demand(0 < y.shape[0] == x.shape[0])
+    with nogil:
+        if real is float:
+            cnn_reciprocal_f32(&y[0], &x[0], y.shape[0], numerator)
+        else:
+            cnn_reciprocal_f64(&y[0], &x[0], y.shape[0], numerator)
+
+
 def relu_forward(real[::1] y, const real[::1] x):
     demand(0 < y.shape[0] == x.shape[0])
     with nogil:

@@ -30,6 +30,8 @@ from cnnlib.shapes import (
 
 __all__ = [
     "adam_step",
+    "add",
+    "affine",
     "as_input",
     "avg_pool2d",
     "avg_pool2d_backward",
@@ -39,14 +41,18 @@ __all__ = [
     "conv2d",
     "conv2d_backward",
     "cross_entropy",
+    "divide",
+    "divide_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",
     "linear_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "multiply",
     "prelu",
     "prelu_backward",
+    "reciprocal",
     "relu",
     "relu_backward",
     "sgd_step",
@@ -54,6 +60,7 @@ __all__ = [
     "sigmoid_backward",
     "softmax",
     "softmax_backward",
+    "subtract",
     "tanh",
     "tanh_backward",
 ]
@@ -269,6 +276,94 @@ def linear_backward(
         grad_bias = output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
         _kernel(_kernels.linear_grad_b, x)(grad_bias, grad_output)
     return grad_x, grad_weight, grad_bias
+
+
+def add(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """Return a + b element by element, both of one shape; `out` may be either.
+
+    >>> add(np.array([1.0, 2.0]), np.array([10.0, 20.0])).tolist()
+    [11.0, 22.0]
+    """
+    return _arithmetic(a, b, _kernels.ADD, out)
+
+
+def subtract(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """Return a - b element by element, both of one shape; `out` may be either.
+
+    >>> subtract(np.array([1.0, 2.0]), np.array([10.0, 20.0])).tolist()
+    [-9.0, -18.0]
+    """
+    return _arithmetic(a, b, _kernels.SUBTRACT, out)
+
+
+def multiply(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """Return a·b element by element, both of one shape; `out` may be either.
+
+    >>> multiply(np.array([1.0, 2.0]), np.array([10.0, 20.0])).tolist()
+    [10.0, 40.0]
+    """
+    return _arithmetic(a, b, _kernels.MULTIPLY, out)
+
+
+def divide(a: Array, b: Array, *, out: Array | None = None) -> Array:
+    """Return a/b element by element, both of one shape, infinite or NaN where b is 0; `out` may be either.
+
+    >>> divide(np.array([1.0, 2.0]), np.array([10.0, 0.0])).tolist()
+    [0.1, inf]
+    """
+    return _arithmetic(a, b, _kernels.DIVIDE, out)
+
+
+def divide_backward(
+    grad_output: Array,
+    b: Array,
+    y: Array,
+    *,
+    needs: tuple[bool, bool] = (True, True),
+    out: tuple[Array | None, Array | None] = (None, None),
+) -> tuple[Array | None, Array | None]:
+    """Return the gradients of y = a/b for (a, b): g/b and -(g/b) y, where g = grad_output; None where `needs` says so.
+
+    >>> da, db = divide_backward(np.array([4.0]), np.array([2.0]), np.array([3.0]))
+    >>> da.tolist(), db.tolist()
+    ([2.0], [-6.0])
+    """
+    y = as_array(y, "y")
+    b, grad_output = as_array(b, "b", like=y), as_array(grad_output, "grad_output", like=y)
+    for array, name in ((b, "b"), (grad_output, "grad_output")):
+        expect_shape(array, name, y.shape, "the shape of y")
+    grad_a = output(out[0], "out[0]", y.shape, grad_output, b, y) if needs[0] else None
+    grad_b = output(out[1], "out[1]", y.shape, grad_output, b, y, grad_a) if needs[1] else None
+    flat = grad_output.reshape(-1), b.reshape(-1)
+    if grad_a is not None:
+        _kernel(_kernels.arithmetic, y)(grad_a.reshape(-1), *flat, _kernels.DIVIDE)
+    if grad_b is not None:
+        _kernel(_kernels.divide_grad_b, y)(grad_b.reshape(-1), *flat, y.reshape(-1))
+    return grad_a, grad_b
+
+
+def affine(x: Array, scale: float, offset: float = 0.0, *, out: Array | None = None) -> Array:
+    """Return scale·x + offset with two numbers. Any shape; `out` may be x.
+
+    >>> affine(np.array([1.0, 2.0]), 3, -1).tolist()
+    [2.0, 5.0]
+    """
+    x = as_array(x, "x")
+    result = output(out, "out", x.shape, unless_same(x, out))
+    _kernel(_kernels.affine, x)(result.reshape(-1), x.reshape(-1), scale, offset)
+    return result
+
+
+def reciprocal(x: Array, numerator: float = 1.0, *, out: Array | None = None) -> Array:
+    """Return numerator/x, infinite or NaN where x is 0; its gradient is `divide_backward`'s for b. `out` may be x.
+
+    >>> reciprocal(np.array([1.0, 2.0]), 6).tolist()
+    [6.0, 3.0]
+    """
+    x = as_array(x, "x")
+    result = output(out, "out", x.shape, unless_same(x, out))
+    _kernel(_kernels.reciprocal, x)(result.reshape(-1), x.reshape(-1), numerator)
+    return result
 
 
 def relu(x: Array, *, out: Array | None = None) -> Array:
@@ -611,6 +706,15 @@ def _kernel(function: Any, like: Array) -> Callable[..., Any]:
     return instance
 
 
+def _arithmetic(a: Array, b: Array, operation: int, out: Array | None) -> Array:
+    a = as_array(a, "a")
+    b = as_array(b, "b", like=a)
+    expect_shape(b, "b", a.shape, "the shape of a")
+    result = output(out, "out", a.shape, unless_same(a, out), unless_same(b, out))
+    _kernel(_kernels.arithmetic, a)(result.reshape(-1), a.reshape(-1), b.reshape(-1), operation)
+    return result
+
+
 def _with_channels(x: Array) -> Array:
     x = as_array(x, "x")
     if x.ndim < 2:
@@ -621,7 +725,7 @@ def _with_channels(x: Array) -> Array:
 def _channels(x: Array, weight: Array | None = None) -> tuple[int, int, int]:
     """The shape in which a kernel sees x: samples, channels, pixels; one channel if all share one weight."""
     if weight is not None and weight.size == 1:
-        return 1, 1, x.size
+        return x.shape[0], 1, x[0].size
     return x.shape[0], x.shape[1], x[0, 0].size
 
 

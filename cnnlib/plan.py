@@ -76,7 +76,7 @@ class Step:
             if dx is None or dx is not out:
                 dx = self._placed(dx, out, None, "gradients")
             before = gradients[source]
-            gradients[source] = dx if total is None or before is None else np.add(before, dx, out=total)
+            gradients[source] = dx if total is None or before is None else functional.add(before, dx, out=total)
 
     def _placed(self, array: Array | None, out: Array | None, shape: Shape | None, method: str) -> Array:
         """Return what a layer gave back, copied into `out` if it was to go there and the layer put it elsewhere."""

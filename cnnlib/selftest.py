@@ -183,6 +183,12 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         x, grad, velocity = normal(size=(3, size)).round(1)
         yield Case("relu", (x,))
         yield Case("relu_backward", (grad, x))
+        for name in ("add", "subtract", "multiply"):
+            yield Case(name, (x, grad))
+        yield Case("divide", (x, velocity**2 + 0.5))
+        yield Case("divide_backward", (grad, velocity**2 + 0.5, x))
+        yield Case("affine", (x, 3, -1))
+        yield Case("reciprocal", (velocity**2 + 0.5, 3))
         for name in ("sigmoid", "tanh", "leaky_relu"):
             yield Case(name, (x,))
             yield Case(f"{name}_backward", (grad, x))

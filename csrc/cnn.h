@@ -70,6 +70,8 @@ typedef struct {
 } cnn_pool2d;
 /* pad <= kernel / 2, so that every window meets the plane. */
 
+typedef enum { CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE } cnn_operation;
+
 #define CNN_DECLARE(R, T)                                                                                           \
     /* y[n,k,p,q] = b[k] + sum over c,r,s: w[k,c,r,s] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...]             \
      * c runs over the k's group; outside the image x is 0; b may be NULL. */                                       \
@@ -100,6 +102,15 @@ typedef struct {
                                      ptrdiff_t inputs);                                                             \
     /* db[m] = sum over n: dy[n,m] */                                                                               \
     cnn_status cnn_linear_grad_b_##T(R *db, const R *dy, ptrdiff_t n, ptrdiff_t outputs);                           \
+                                                                                                                    \
+    /* y = a + b, a - b, a * b or a / b, element by element; y may be a or b. */                                    \
+    void cnn_arithmetic_##T(R *y, const R *a, const R *b, ptrdiff_t size, cnn_operation operation);                 \
+    /* db = -(dy / b) * y for the quotient y = a / b (da = dy / b); db may be dy, b or y. */                        \
+    void cnn_divide_grad_b_##T(R *db, const R *dy, const R *b, const R *y, ptrdiff_t size);                         \
+    /* y = scale * x + offset; y may be x. */                                                                       \
+    void cnn_affine_##T(R *y, const R *x, ptrdiff_t size, double scale, double offset);                             \
+    /* y = numerator / x; y may be x. */                                                                            \
+    void cnn_reciprocal_##T(R *y, const R *x, ptrdiff_t size, double numerator);                                    \
                                                                                                                     \
     /* y = max(x, 0), NaN stays NaN; y may be x. */                                                                 \
     void cnn_relu_forward_##T(R *y, const R *x, ptrdiff_t size);                                                    \

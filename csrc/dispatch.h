@@ -2,6 +2,7 @@
 #ifndef CNN_DISPATCH_H
 #define CNN_DISPATCH_H
 
+#include "cnn.h"
 #include "common.h"
 
 #include "real_f32.h"

@@ -86,22 +86,33 @@ typedef struct {
     K(max_pool_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_pool) * p))                             \
     K(avg_pool, (REAL *y, const REAL *x, const FN(cnn_pool) * p))                                                   \
     K(avg_pool_grad, (REAL *dx, const REAL *dy, const FN(cnn_pool) * p))                                            \
+    /* A kernel's `stream` says that its output, which begins on a multiple of a vector and is none of its inputs, goes \
+     * past the caches. Others may read it after a fence. */                                                        \
+    K(fence, (void))                                                                                                \
+    /* y = a + b, a - b, a * b or a / b; y may be a or b */                                                         \
+    K(arithmetic, (REAL *y, const REAL *a, const REAL *b, ptrdiff_t n, int stream, cnn_operation operation))        \
+    /* db = -(dy / b) * y for y = a / b; db may be any of them */                                                   \
+    K(divide_grad_b, (REAL *db, const REAL *dy, const REAL *b, const REAL *y, ptrdiff_t n, int stream))             \
+    /* y = scale * x + offset; y may be x */                                                                        \
+    K(affine, (REAL *y, const REAL *x, ptrdiff_t n, int stream, REAL scale, REAL offset))                           \
+    /* y = numerator / x; y may be x */                                                                             \
+    K(reciprocal, (REAL *y, const REAL *x, ptrdiff_t n, int stream, REAL numerator))                                \
     /* y = max(x, 0), NaN stays NaN; y may be x */                                                                  \
-    K(relu, (REAL *y, const REAL *x, ptrdiff_t n))                                                                  \
+    K(relu, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                      \
     /* dx = dy where x > 0, else 0; dx may be dy or x */                                                            \
-    K(relu_grad, (REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n))                                            \
+    K(relu_grad, (REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int stream))                                \
     /* y = 1/(1 + e^-x); within 3 units of the last place */                                                        \
-    K(sigmoid, (REAL *y, const REAL *x, ptrdiff_t n))                                                               \
+    K(sigmoid, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                   \
     /* dx = dy * y * (1 - y) for sigmoid's y */                                                                     \
-    K(sigmoid_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n))                                         \
+    K(sigmoid_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream))                             \
     /* y = tanh x; within 3 units of the last place */                                                              \
-    K(tanh, (REAL *y, const REAL *x, ptrdiff_t n))                                                                  \
+    K(tanh, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                      \
     /* dx = dy * (1 - y^2) for tanh's y */                                                                          \
-    K(tanh_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n))                                            \
+    K(tanh_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream))                                \
     /* y = x where x > 0, else slope * x; slope[i] for element i with `each`, slope[0] for all without */           \
-    K(leaky_relu, (REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each))                               \
+    K(leaky_relu, (REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each, int stream))                   \
     /* dx = dy where x > 0, else slope * dy */                                                                      \
-    K(leaky_relu_grad, (REAL *dx, const REAL *dy, const REAL *x, const REAL *slope, ptrdiff_t n, int each))         \
+    K(leaky_relu_grad, (REAL *dx, const REAL *dy, const REAL *x, const REAL *slope, ptrdiff_t n, int each, int stream)) \
     /* da = sum of x * dy where not x > 0: of each column over the rows with `each`, of one row's columns without */\
     K(slope_grad, (REAL *da, const REAL *dy, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, int each))              \
     /* sum of x, and the sum of its squared distances from its mean: by columns or of one row, as slope_grad */     \
@@ -110,9 +121,9 @@ typedef struct {
     K(norm_sums, (REAL *sum, REAL *dot, const REAL *dy, const REAL *x, const REAL *mean, ptrdiff_t rows,            \
                   ptrdiff_t cols, int each))                                                                        \
     /* y = (x - mean) * scale + shift; parameters of element i with `each`, the first for all without */            \
-    K(norm, (REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each))                                \
+    K(norm, (REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream))                    \
     /* dx = scale * (dy - shift - (x - mean) * slope) */                                                            \
-    K(norm_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each))          \
+    K(norm_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream)) \
     /* g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v); v may be NULL: w -= lr*g' */ \
     K(sgd, (REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd) * s))                                   \
     /* m, v: moving means of g' and g'^2; w -= rate * m / (sqrt(v)/root + eps), w first shrunk by `shrink` */       \
@@ -137,6 +148,7 @@ typedef struct {
     int conv_kb, conv_pb; /* largest tiles that each kernel takes; smaller ones down to 1 x 1 work too */
     int grad_kb, grad_tb;
     int gemm_mb, gemm_nb;
+    int streams; /* whether it can store past the caches */
 #define CNN_FIELD(name, args) void(*name) args;
     CNN_KERNELS(CNN_FIELD)
 #undef CNN_FIELD

@@ -29,6 +29,10 @@ GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
     "avg_pool2d_backward": ({"grad_output": (2, 3, 3, 2)}, {"x": (2, 3, 6, 5), "kernel_size": 2}),
     "linear": ({"x": (4, 5), "weight": (3, 5), "bias": (3,)}, {}),
     "linear_backward": ({"grad_output": (4, 3), "x": (4, 5), "weight": (3, 5)}, {}),
+    **{name: ({"a": (4, 5), "b": (4, 5)}, {}) for name in ("add", "subtract", "multiply", "divide")},
+    "divide_backward": ({"grad_output": (4, 5), "b": (4, 5), "y": (4, 5)}, {}),
+    "affine": ({"x": (4, 5)}, {"scale": 3, "offset": 1}),
+    "reciprocal": ({"x": (4, 5)}, {"numerator": 3}),
     "relu": ({"x": (4, 5)}, {}),
     "relu_backward": ({"grad_output": (4, 5), "x": (4, 5)}, {}),
     "sigmoid": ({"x": (4, 5)}, {}),
@@ -106,7 +110,7 @@ def test_mixed_precision(name, argument, dtype) -> None:
 
 # The batch of these is free, so that a longer array is a good one.
 FREE = [(name, "x") for name in ("conv2d", "linear", "max_pool2d", "avg_pool2d", "softmax", "prelu", "batch_norm")]
-ANY_SHAPE = [(name, "x") for name in ("relu", "sigmoid", "tanh", "leaky_relu", "batch_moments")]
+ANY_SHAPE = [(name, "x") for name in ("relu", "sigmoid", "tanh", "leaky_relu", "batch_moments", "affine", "reciprocal")]
 
 
 @pytest.mark.parametrize(("name", "argument"), [pair for pair in ARGUMENTS if pair not in ANY_SHAPE])

@@ -34,6 +34,10 @@ def good() -> dict[str, list[Any]]:
         "linear_grad_x": [f(2, 3), f(2, 4), f(4, 3)],
         "linear_grad_w": [f(4, 3), f(2, 4), f(2, 3)],
         "linear_grad_b": [f(4), f(2, 4)],
+        "arithmetic": [f(5), f(5), f(5), 3],
+        "divide_grad_b": [f(5), f(5), f(5), f(5)],
+        "affine": [f(5), f(5), 2.0, 1.0],
+        "reciprocal": [f(5), f(5), 2.0],
         "relu_forward": [f(5), f(5)],
         "relu_grad": [f(5), f(5), f(5)],
         "sigmoid_forward": [f(5), f(5)],
@@ -134,6 +138,11 @@ def test_impossible_convolutions_are_refused(change: tuple[int, int]) -> None:
         arguments = good()[name]
         arguments[-1] = tuple(options)
         assert refuses(name, arguments)
+
+
+@pytest.mark.parametrize("operation", [-1, 4])
+def test_unknown_operations_are_refused(operation: int) -> None:
+    assert refuses("arithmetic", [*good()["arithmetic"][:3], operation])
 
 
 @pytest.mark.parametrize("change", [(0, 0), (1, 7), (2, 0), (3, 2**62), (4, 2), (5, -1), (5, 2**40)])

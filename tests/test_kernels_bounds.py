@@ -69,6 +69,11 @@ def elementwise(make: Make) -> None:
     for length in (1, 2, 3, 7, 8, 9, 15, 16, 17, 33):
         run(functional.relu, make(length), out=make(length))
         run(functional.relu_backward, make(length), make(length), out=make(length))
+        for name in ("add", "divide"):
+            run(getattr(functional, name), make(length), make(length), out=make(length))
+        run(functional.divide_backward, make(length), make(length), make(length), out=(make(length), make(length)))
+        run(functional.affine, make(length), 3, 1, out=make(length))
+        run(functional.reciprocal, make(length), 3, out=make(length))
         run(functional.sgd_step, make(length), make(length), make(length), 0.1, 0.9)
         second_moment = make(length)
         np.square(second_moment, out=second_moment)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from cnnlib import functional
 from cnnlib.graph import Shape
 from cnnlib.layers.base import Array, Layer, Needs, Outs
 from cnnlib.layers.merge import alike
@@ -34,10 +33,13 @@ class Subtract(Layer):
         return alike(self, shapes)
 
     def apply(self, a: Array, b: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        return np.subtract(a, b, out=out), None
+        return functional.subtract(a, b, out=out), None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True, True), outs: Outs = (None, None)) -> Outs:
-        return np.positive(dy, out=outs[0]) if needs[0] else None, np.negative(dy, out=outs[1]) if needs[1] else None
+        return (
+            functional.affine(dy, 1, out=outs[0]) if needs[0] else None,
+            functional.affine(dy, -1, out=outs[1]) if needs[1] else None,
+        )
 
 
 @register
@@ -60,9 +62,9 @@ class Multiply(Layer):
         return alike(self, shapes)
 
     def apply(self, *xs: Array, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        y = np.multiply(xs[0], xs[1], out=out)
+        y = functional.multiply(xs[0], xs[1], out=out)
         for x in xs[2:]:
-            y = np.multiply(y, x, out=out)
+            functional.multiply(y, x, out=y)
         return y, xs if training else None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
@@ -72,9 +74,9 @@ class Multiply(Layer):
             if not needed:
                 gradients.append(None)
                 continue
-            dx = np.multiply(dy, others[0], out=out)
+            dx = functional.multiply(dy, others[0], out=out)
             for x in others[1:]:
-                dx = np.multiply(dx, x, out=out)
+                functional.multiply(dx, x, out=dx)
             gradients.append(dx)
         return tuple(gradients)
 
@@ -99,11 +101,8 @@ class Divide(Layer):
         return alike(self, shapes)
 
     def apply(self, a: Array, b: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        y = np.divide(a, b, out=out)
+        y = functional.divide(a, b, out=out)
         return y, (b, y) if training else None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True, True), outs: Outs = (None, None)) -> Outs:
-        b, y = saved
-        da = np.divide(dy, b, out=outs[0]) if needs[0] else None
-        db = np.divide(dy, b, out=outs[1]) if needs[1] else None
-        return da, None if db is None else np.negative(np.multiply(db, y, out=db), out=db)
+        return functional.divide_backward(dy, *saved, needs=(needs[0], needs[1]), out=(outs[0], outs[1]))

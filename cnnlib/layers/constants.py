@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnlib import functional
 from cnnlib.errors import ConfigError
 from cnnlib.graph import Shape
 from cnnlib.layers.base import Array, Layer, Needs, Outs
@@ -44,11 +45,10 @@ class Affine(_WithConstants):
         self.scale, self.offset = self._number(scale, "scale"), self._number(offset, "offset")
 
     def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        y = np.multiply(x, x.dtype.type(self.scale), out=out)
-        return np.add(y, x.dtype.type(self.offset), out=out), None
+        return functional.affine(x, self.scale, self.offset, out=out), None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        return (np.multiply(dy, dy.dtype.type(self.scale), out=outs[0]) if needs[0] else None,)
+        return (functional.affine(dy, self.scale, out=outs[0]) if needs[0] else None,)
 
 
 @register
@@ -68,11 +68,8 @@ class Reciprocal(_WithConstants):
         self.numerator = self._number(numerator, "numerator")
 
     def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        y = np.divide(x.dtype.type(self.numerator), x, out=out)
+        y = functional.reciprocal(x, self.numerator, out=out)
         return y, (x, y) if training else None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        if not needs[0]:
-            return (None,)
-        dx = np.divide(dy, saved[0], out=outs[0])
-        return (np.negative(np.multiply(dx, saved[1], out=dx), out=dx),)
+        return functional.divide_backward(dy, *saved, needs=(False, needs[0]), out=(None, outs[0]))[1:]

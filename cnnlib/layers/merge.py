@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnlib import functional
 from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.graph import Shape, shape_text
 from cnnlib.layers.base import Array, Layer, Needs, Outs
@@ -48,9 +49,9 @@ class Add(Layer):
         return alike(self, shapes)
 
     def apply(self, *xs: Array, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        y = np.add(xs[0], xs[1], out=out)
+        y = functional.add(xs[0], xs[1], out=out)
         for x in xs[2:]:
-            np.add(y, x, out=y)
+            functional.add(y, x, out=y)
         return y, len(xs) if training else None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:

@@ -11,8 +11,23 @@ typedef struct {
     REAL *out, *first, *second; /* first, second: the parts' sums, [part][c] */
     const REAL *x, *dy, *mean;
     FN(cnn_norm) norm;
+    int stream;
     enum { EACH_MOMENTS, EACH_NORM, EACH_NORM_SUMS, EACH_NORM_GRAD, EACH_SLOPE, EACH_SLOPE_X, EACH_SLOPE_A } kind;
 } FN(channelwise);
+
+/* Elements [i, i + n) of the output: a part of a channel's plane, or of a row. */
+static void FN(plane_fill)(const void *context, REAL *out, ptrdiff_t i, ptrdiff_t n, int stream) {
+    const FN(channelwise) *v = context;
+    const int each = v->m == 1;
+    const ptrdiff_t channel = i / v->m % v->c;
+    const REAL *x = v->x + i, *dy = v->dy ? v->dy + i : NULL;
+    const FN(cnn_norm) p = {v->norm.mean + channel, v->norm.scale + channel, v->norm.shift + channel,
+                            v->norm.slope + channel};
+    if (v->kind == EACH_NORM) v->table->norm(out, x, &p, n, each, stream);
+    else if (v->kind == EACH_NORM_GRAD) v->table->norm_grad(out, dy, x, &p, n, each, stream);
+    else if (v->kind == EACH_SLOPE) v->table->leaky_relu(out, x, p.slope, n, each, stream);
+    else v->table->leaky_relu_grad(out, dy, x, p.slope, n, each, stream);
+}
 
 static void FN(channel_part)(const FN(channelwise) * v, ptrdiff_t part, ptrdiff_t channel) {
     const FN(cnn_table) *t = v->table;
@@ -21,21 +36,17 @@ static void FN(channel_part)(const FN(channelwise) * v, ptrdiff_t part, ptrdiff_
     const ptrdiff_t rows = each ? cnn_min(ROW_BLOCK, v->n - part * ROW_BLOCK) : 1, cols = each ? v->c : v->m;
     const ptrdiff_t sum = part * v->c + channel;
     const REAL *x = v->x + at, *dy = v->dy ? v->dy + at : NULL;
-    const FN(cnn_norm) p = {v->norm.mean + channel, v->norm.scale + channel, v->norm.shift + channel,
-                            v->norm.slope + channel};
     switch (v->kind) {
         case EACH_MOMENTS: t->moments(v->first + sum, v->second + sum, x, rows, cols, each); return;
-        case EACH_NORM_SUMS: t->norm_sums(v->first + sum, v->second + sum, dy, x, p.mean, rows, cols, each); return;
+        case EACH_NORM_SUMS:
+            t->norm_sums(v->first + sum, v->second + sum, dy, x, v->norm.mean + channel, rows, cols, each);
+            return;
         case EACH_SLOPE_A: t->slope_grad(v->first + sum, dy, x, rows, cols, each); return;
         default: break;
     }
-    for (ptrdiff_t i = 0; i < rows * cols; i += cols) {
-        REAL *out = v->out + at + i;
-        if (v->kind == EACH_NORM) t->norm(out, x + i, &p, cols, each);
-        else if (v->kind == EACH_NORM_GRAD) t->norm_grad(out, dy + i, x + i, &p, cols, each);
-        else if (v->kind == EACH_SLOPE) t->leaky_relu(out, x + i, p.slope, cols, each);
-        else t->leaky_relu_grad(out, dy + i, x + i, p.slope, cols, each);
-    }
+    for (ptrdiff_t i = at; i < at + rows * cols; i += cols)
+        FN(cnn_deliver)(v->out, i, cols, v->stream, FN(plane_fill), v);
+    if (v->stream) t->fence();
 }
 
 static ptrdiff_t FN(parts)(const FN(channelwise) * v) { return v->m == 1 ? cnn_ceil_div(v->n, ROW_BLOCK) : v->n; }
@@ -56,6 +67,7 @@ static void FN(channel_task)(const void *context, ptrdiff_t task, int thread) {
 
 static void FN(channelwise_run)(FN(channelwise) * v, int kind) {
     v->kind = kind;
+    v->stream = v->m > 1 && FN(cnn_streams)(v->n * v->c * v->m);
     const ptrdiff_t tasks = v->m == 1 ? FN(parts)(v) : cnn_ceil_div(v->n * v->c, FN(planes_per_task)(v));
     cnn_parallel_for(cnn_threads_for((double)v->n * (double)v->c * (double)v->m), tasks, FN(channel_task), v);
 }

@@ -4,101 +4,114 @@
 
 typedef struct {
     const FN(cnn_table) * table;
+    FN(cnn_fill) fill;
     REAL *y, *m, *v;
-    const REAL *a, *b;
+    const REAL *a, *b, *c; /* inputs */
     ptrdiff_t size;
-    void (*map)(REAL *y, const REAL *x, ptrdiff_t n);
-    void (*map_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n);
-    REAL slope;
+    int stream;
+    void (*map)(REAL *y, const REAL *x, ptrdiff_t n, int stream);
+    void (*map_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int stream);
+    cnn_operation operation;
+    REAL slope, scale, offset;
     FN(cnn_sgd) sgd;
     FN(cnn_adam) adam;
 } FN(chunked);
 
-static ptrdiff_t FN(chunk)(const FN(chunked) * v, ptrdiff_t task, ptrdiff_t *from) {
-    *from = task * CHUNK;
-    return cnn_min(CHUNK, v->size - *from);
-}
-
-static void FN(chunked_run)(const FN(chunked) * v, cnn_task body) {
-    cnn_parallel_for(cnn_threads_for((double)v->size), cnn_ceil_div(v->size, CHUNK), body, v);
-}
-
-static void FN(map_task)(const void *context, ptrdiff_t task, int thread) {
+static void FN(chunk_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(chunked) *v = context;
-    ptrdiff_t i, n = FN(chunk)(v, task, &i);
+    const ptrdiff_t from = task * CHUNK;
     (void)thread;
-    v->map(v->y + i, v->a + i, n);
+    FN(cnn_deliver)(v->y, from, cnn_min(CHUNK, v->size - from), v->stream, v->fill, v);
+    if (v->stream) v->table->fence();
 }
 
-static void FN(map_grad_task)(const void *context, ptrdiff_t task, int thread) {
-    const FN(chunked) *v = context;
-    ptrdiff_t i, n = FN(chunk)(v, task, &i);
-    (void)thread;
-    v->map_grad(v->y + i, v->a + i, v->b + i, n);
+/* `work` is what an element costs, in multiply-adds. What is read and written at one place is in the cache already. */
+static void FN(chunked_run)(FN(chunked) * v, FN(cnn_fill) fill, double work) {
+    v->table = FN(cnn_kernels)();
+    v->fill = fill;
+    v->stream = FN(cnn_streams)(v->size) && v->y != v->a && v->y != v->b && v->y != v->c;
+    cnn_parallel_for(cnn_threads_for(work * (double)v->size), cnn_ceil_div(v->size, CHUNK), FN(chunk_task), v);
 }
 
-static void FN(leaky_relu_task)(const void *context, ptrdiff_t task, int thread) {
-    const FN(chunked) *v = context;
-    ptrdiff_t i, n = FN(chunk)(v, task, &i);
-    (void)thread;
-    if (v->b) v->table->leaky_relu_grad(v->y + i, v->a + i, v->b + i, &v->slope, n, 0);
-    else v->table->leaky_relu(v->y + i, v->a + i, &v->slope, n, 0);
-}
+/* The chunks' bodies: y receives elements [i, i + n). */
+#define FILL(name, call)                                                                                   \
+    static void FN(name##_fill)(const void *context, REAL *y, ptrdiff_t i, ptrdiff_t n, int stream) {      \
+        const FN(chunked) *v = context;                                                                    \
+        (void)stream;                                                                                      \
+        call;                                                                                              \
+    }
+FILL(map, v->map(y, v->a + i, n, stream))
+FILL(map_grad, v->map_grad(y, v->a + i, v->b + i, n, stream))
+FILL(arithmetic, v->table->arithmetic(y, v->a + i, v->b + i, n, stream, v->operation))
+FILL(divide_grad_b, v->table->divide_grad_b(y, v->a + i, v->b + i, v->c + i, n, stream))
+FILL(affine, v->table->affine(y, v->a + i, n, stream, v->scale, v->offset))
+FILL(reciprocal, v->table->reciprocal(y, v->a + i, n, stream, v->scale))
+FILL(leaky_relu, v->table->leaky_relu(y, v->a + i, &v->slope, n, 0, stream))
+FILL(leaky_relu_grad, v->table->leaky_relu_grad(y, v->a + i, v->b + i, &v->slope, n, 0, stream))
+FILL(sgd, v->table->sgd(y, v->a + i, v->v ? v->v + i : NULL, n, &v->sgd))
+FILL(adam, v->table->adam(y, v->a + i, v->m + i, v->v + i, n, &v->adam))
+#undef FILL
 
-static void FN(sgd_task)(const void *context, ptrdiff_t task, int thread) {
-    const FN(chunked) *v = context;
-    ptrdiff_t i, n = FN(chunk)(v, task, &i);
-    (void)thread;
-    v->table->sgd(v->y + i, v->a + i, v->v ? v->v + i : NULL, n, &v->sgd);
-}
-
-static void FN(adam_task)(const void *context, ptrdiff_t task, int thread) {
-    const FN(chunked) *v = context;
-    ptrdiff_t i, n = FN(chunk)(v, task, &i);
-    (void)thread;
-    v->table->adam(v->y + i, v->a + i, v->m + i, v->v + i, n, &v->adam);
-}
-
-/* `work` is what an element costs, in multiply-adds. */
-#define MAP(name, work)                                                                                          \
-    void FN(cnn_##name##_forward)(REAL * y, const REAL *x, ptrdiff_t size) {                                     \
-        const FN(chunked) v = {.map = FN(cnn_kernels)()->name, .y = y, .a = x, .size = size};                    \
-        cnn_parallel_for(cnn_threads_for((work) * (double)size), cnn_ceil_div(size, CHUNK), FN(map_task), &v);   \
-    }                                                                                                            \
-    void FN(cnn_##name##_grad)(REAL * dx, const REAL *dy, const REAL *x, ptrdiff_t size) {                       \
-        const FN(chunked) v = {.map_grad = FN(cnn_kernels)()->name##_grad, .y = dx, .a = dy, .b = x, .size = size}; \
-        FN(chunked_run)(&v, FN(map_grad_task));                                                                  \
+#define MAP(name, work)                                                                          \
+    void FN(cnn_##name##_forward)(REAL * y, const REAL *x, ptrdiff_t size) {                     \
+        FN(chunked) v = {.map = FN(cnn_kernels)()->name, .y = y, .a = x, .size = size};          \
+        FN(chunked_run)(&v, FN(map_fill), work);                                                 \
+    }                                                                                            \
+    void FN(cnn_##name##_grad)(REAL * dx, const REAL *dy, const REAL *x, ptrdiff_t size) {       \
+        FN(chunked) v = {.y = dx, .a = dy, .b = x, .size = size};                                \
+        v.map_grad = FN(cnn_kernels)()->name##_grad;                                             \
+        FN(chunked_run)(&v, FN(map_grad_fill), 1);                                               \
     }
 MAP(relu, 1)
 MAP(sigmoid, 4)
 MAP(tanh, 4)
 #undef MAP
 
+void FN(cnn_arithmetic)(REAL *y, const REAL *a, const REAL *b, ptrdiff_t size, cnn_operation operation) {
+    FN(chunked) v = {.y = y, .a = a, .b = b, .size = size, .operation = operation};
+    FN(chunked_run)(&v, FN(arithmetic_fill), 1);
+}
+
+void FN(cnn_divide_grad_b)(REAL *db, const REAL *dy, const REAL *b, const REAL *y, ptrdiff_t size) {
+    FN(chunked) v = {.y = db, .a = dy, .b = b, .c = y, .size = size};
+    FN(chunked_run)(&v, FN(divide_grad_b_fill), 1);
+}
+
+void FN(cnn_affine)(REAL *y, const REAL *x, ptrdiff_t size, double scale, double offset) {
+    FN(chunked) v = {.y = y, .a = x, .size = size, .scale = (REAL)scale, .offset = (REAL)offset};
+    FN(chunked_run)(&v, FN(affine_fill), 1);
+}
+
+void FN(cnn_reciprocal)(REAL *y, const REAL *x, ptrdiff_t size, double numerator) {
+    FN(chunked) v = {.y = y, .a = x, .size = size, .scale = (REAL)numerator};
+    FN(chunked_run)(&v, FN(reciprocal_fill), 1);
+}
+
 void FN(cnn_leaky_relu_forward)(REAL *y, const REAL *x, ptrdiff_t size, double slope) {
-    const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = y, .a = x, .size = size, .slope = (REAL)slope};
-    FN(chunked_run)(&v, FN(leaky_relu_task));
+    FN(chunked) v = {.y = y, .a = x, .size = size, .slope = (REAL)slope};
+    FN(chunked_run)(&v, FN(leaky_relu_fill), 1);
 }
 
 void FN(cnn_leaky_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t size, double slope) {
-    const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = dx, .a = dy, .b = x, .size = size, .slope = (REAL)slope};
-    FN(chunked_run)(&v, FN(leaky_relu_task));
+    FN(chunked) v = {.y = dx, .a = dy, .b = x, .size = size, .slope = (REAL)slope};
+    FN(chunked_run)(&v, FN(leaky_relu_grad_fill), 1);
 }
 
 void FN(cnn_sgd_step)(REAL *w, REAL *velocity, const REAL *g, ptrdiff_t size, double lr, double momentum, double decay,
                       int nesterov) {
-    const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = w, .v = velocity, .a = g, .size = size,
-                           .sgd = {(REAL)lr, (REAL)momentum, (REAL)decay, nesterov}};
-    FN(chunked_run)(&v, FN(sgd_task));
+    FN(chunked) v = {.y = w, .v = velocity, .a = g, .b = w, .size = size,
+                     .sgd = {(REAL)lr, (REAL)momentum, (REAL)decay, nesterov}};
+    FN(chunked_run)(&v, FN(sgd_fill), 1);
 }
 
 void FN(cnn_adam_step)(REAL *w, REAL *m, REAL *v2, const REAL *g, ptrdiff_t size, double step, double lr, double beta1,
                        double beta2, double eps, double decay, int decoupled) {
     const double shrink = decoupled ? 1 - lr * decay : 1, root = sqrt(1 - pow(beta2, step));
-    const FN(chunked) v = {.table = FN(cnn_kernels)(), .y = w, .m = m, .v = v2, .a = g, .size = size,
-                           .adam = {(REAL)beta1, (REAL)beta2, (REAL)(1 - beta1), (REAL)(1 - beta2), (REAL)eps,
-                                    (REAL)(decoupled ? 0 : decay), (REAL)shrink,
-                                    (REAL)(lr / (1 - pow(beta1, step))), (REAL)root}};
-    FN(chunked_run)(&v, FN(adam_task));
+    FN(chunked) v = {.y = w, .m = m, .v = v2, .a = g, .b = w, .size = size,
+                     .adam = {(REAL)beta1, (REAL)beta2, (REAL)(1 - beta1), (REAL)(1 - beta2), (REAL)eps,
+                              (REAL)(decoupled ? 0 : decay), (REAL)shrink, (REAL)(lr / (1 - pow(beta1, step))),
+                              (REAL)root}};
+    FN(chunked_run)(&v, FN(adam_fill), 1);
 }
 
 /* ---- rows of scores: softmax and cross-entropy ------------------------------------------------------------- */

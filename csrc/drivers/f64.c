@@ -6,6 +6,7 @@
 
 #include "../real_f64.h"
 #include "lanes.h"
+#include "stream.h"
 
 #include "taps.c"
 #include "winograd.c"

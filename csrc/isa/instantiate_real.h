@@ -18,9 +18,13 @@ const FN(cnn_table) KERNEL(table) = {
     .grad_tb = GRAD_TB,
     .gemm_mb = GEMM_MB,
     .gemm_nb = GEMM_NB,
+#ifdef SIMD_HAS_STREAM
+    .streams = 1,
+#endif
 #define CNN_INIT(name, args) .name = KERNEL(name),
     CNN_KERNELS(CNN_INIT)
 #undef CNN_INIT
 };
 
+#undef EACH_VECTOR
 #include "../simd/vec_end.h"

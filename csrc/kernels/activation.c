@@ -65,48 +65,49 @@ static INLINE vec FN(tanh_of)(vec x) {
     return (vec)((ivec)FN(absolute)(less / (two + less)) | ((ivec)x & (ivec)negative_zero));
 }
 
-void KERNEL(sigmoid)(REAL *y, const REAL *x, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n; i += LANES) FN(put)(y, i, n, FN(sigmoid_of)(FN(at)(x, i, n)));
+void KERNEL(sigmoid)(REAL *y, const REAL *x, ptrdiff_t n, int stream) {
+    EACH_VECTOR(FN(send)(y, i, n, FN(sigmoid_of)(FN(at)(x, i, n)), stream))
 }
 
-void KERNEL(sigmoid_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n) {
+void KERNEL(sigmoid_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream) {
     const vec one = vec_set1(1);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    EACH_VECTOR({
         const vec yi = FN(at)(y, i, n);
-        FN(put)(dx, i, n, FN(at)(dy, i, n) * (yi * (one - yi)));
-    }
+        FN(send)(dx, i, n, FN(at)(dy, i, n) * (yi * (one - yi)), stream);
+    })
 }
 
-void KERNEL(tanh)(REAL *y, const REAL *x, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n; i += LANES) FN(put)(y, i, n, FN(tanh_of)(FN(at)(x, i, n)));
+void KERNEL(tanh)(REAL *y, const REAL *x, ptrdiff_t n, int stream) {
+    EACH_VECTOR(FN(send)(y, i, n, FN(tanh_of)(FN(at)(x, i, n)), stream))
 }
 
-void KERNEL(tanh_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n) {
+void KERNEL(tanh_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream) {
     const vec one = vec_set1(1);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    EACH_VECTOR({
         const vec yi = FN(at)(y, i, n);
-        FN(put)(dx, i, n, FN(at)(dy, i, n) * ((one - yi) * (one + yi)));
-    }
+        FN(send)(dx, i, n, FN(at)(dy, i, n) * ((one - yi) * (one + yi)), stream);
+    })
 }
 
-void KERNEL(leaky_relu)(REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each) {
+void KERNEL(leaky_relu)(REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each, int stream) {
     const vec zero = {0};
     vec s = vec_set1(slope[0]);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    EACH_VECTOR({
         const vec xi = FN(at)(x, i, n);
         if (each) s = FN(at)(slope, i, n);
-        FN(put)(y, i, n, vec_select((ivec)(xi > zero), xi, s * xi));
-    }
+        FN(send)(y, i, n, vec_select((ivec)(xi > zero), xi, s * xi), stream);
+    })
 }
 
-void KERNEL(leaky_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, const REAL *slope, ptrdiff_t n, int each) {
+void KERNEL(leaky_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, const REAL *slope, ptrdiff_t n, int each,
+                             int stream) {
     const vec zero = {0};
     vec s = vec_set1(slope[0]);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    EACH_VECTOR({
         const vec d = FN(at)(dy, i, n);
         if (each) s = FN(at)(slope, i, n);
-        FN(put)(dx, i, n, vec_select((ivec)(FN(at)(x, i, n) > zero), d, s * d));
-    }
+        FN(send)(dx, i, n, vec_select((ivec)(FN(at)(x, i, n) > zero), d, s * d), stream);
+    })
 }
 
 void KERNEL(slope_grad)(REAL *da, const REAL *dy, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, int each) {

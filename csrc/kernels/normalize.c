@@ -59,27 +59,28 @@ void KERNEL(norm_sums)(REAL *sum, REAL *dot, const REAL *dy, const REAL *x, cons
     }
 }
 
-void KERNEL(norm)(REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each) {
+void KERNEL(norm)(REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream) {
     vec m = vec_set1(p->mean[0]), k = vec_set1(p->scale[0]), b = vec_set1(p->shift[0]);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    EACH_VECTOR({
         if (each) {
             m = FN(at)(p->mean, i, n);
             k = FN(at)(p->scale, i, n);
             b = FN(at)(p->shift, i, n);
         }
-        FN(put)(y, i, n, vec_fma(FN(at)(x, i, n) - m, k, b));
-    }
+        FN(send)(y, i, n, vec_fma(FN(at)(x, i, n) - m, k, b), stream);
+    })
 }
 
-void KERNEL(norm_grad)(REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each) {
+void KERNEL(norm_grad)(REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each,
+                       int stream) {
     vec m = vec_set1(p->mean[0]), k = vec_set1(p->scale[0]), b = vec_set1(p->shift[0]), q = vec_set1(p->slope[0]);
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
+    EACH_VECTOR({
         if (each) {
             m = FN(at)(p->mean, i, n);
             k = FN(at)(p->scale, i, n);
             b = FN(at)(p->shift, i, n);
             q = FN(at)(p->slope, i, n);
         }
-        FN(put)(dx, i, n, k * vec_fma(m - FN(at)(x, i, n), q, FN(at)(dy, i, n) - b));
-    }
+        FN(send)(dx, i, n, k * vec_fma(m - FN(at)(x, i, n), q, FN(at)(dy, i, n) - b), stream);
+    })
 }

@@ -20,6 +20,11 @@ static const int64_t simd_part_f64[8] = {-1, -1, -1, -1};
 #define SIMD_STORE_PART_f32(p, v, n) _mm256_maskstore_ps(p, SIMD_PART_f32(n), (__m256)(v))
 #define SIMD_STORE_PART_f64(p, v, n) _mm256_maskstore_pd(p, SIMD_PART_f64(n), (__m256d)(v))
 
+#define SIMD_HAS_STREAM 1
+#define SIMD_STREAM_f32(p, v) _mm256_stream_ps(p, (__m256)(v))
+#define SIMD_STREAM_f64(p, v) _mm256_stream_pd(p, (__m256d)(v))
+#define SIMD_FENCE() _mm_sfence()
+
 #define CONV_KB 3
 #define CONV_PB 4
 #define GRAD_KB 3

@@ -15,6 +15,11 @@
 #define SIMD_STORE_PART_f32(p, v, n) _mm512_mask_storeu_ps(p, (__mmask16)((1u << (n)) - 1), (__m512)(v))
 #define SIMD_STORE_PART_f64(p, v, n) _mm512_mask_storeu_pd(p, (__mmask8)((1u << (n)) - 1), (__m512d)(v))
 
+#define SIMD_HAS_STREAM 1
+#define SIMD_STREAM_f32(p, v) _mm512_stream_ps(p, (__m512)(v))
+#define SIMD_STREAM_f64(p, v) _mm512_stream_pd(p, (__m512d)(v))
+#define SIMD_FENCE() _mm_sfence()
+
 #define CONV_KB 3
 #define CONV_PB 7
 #define GRAD_KB 5

@@ -14,6 +14,8 @@
  *   vec_transpose(r)          LANES vectors as a matrix, transposed in place
  *   vec_sum_each(r)           lane i of the result is the sum of the lanes of r[i], in a fixed order
  *   vec_sum(v)                sum of the lanes, in a fixed order
+ *   vec_stream(p, v)          store past the caches, p on a multiple of a vector; vec_fence() before others may read it.
+ *                             Where SIMD_HAS_STREAM is missing both are ordinary
  *   vec_keep(v)               v stays in a register: stops the compiler from folding a load that is used several
  *                             times into each of its uses, which would load it again and again */
 #define LANES ((int)(SIMD_BYTES / REAL_BYTES))
@@ -37,6 +39,8 @@ typedef REAL_INT FN(ivec) __attribute__((vector_size(SIMD_BYTES)));
 #define vec_transpose FN(vec_transpose)
 #define vec_sum_each FN(vec_sum_each)
 #define vec_sum FN(vec_sum)
+#define vec_stream FN(vec_stream)
+#define vec_fence FN(vec_fence)
 #define vec_keep(v) SIMD_KEEP(v)
 
 static INLINE vec vec_load(const REAL *p) { return *(const FN(vec_mem) *)p; }
@@ -53,6 +57,14 @@ static INLINE vec vec_load_part(const REAL *p, int n) {
     return v;
 }
 static INLINE void vec_store_part(REAL *p, vec v, int n) { memcpy(p, &v, (size_t)n * REAL_BYTES); }
+#endif
+
+#ifdef SIMD_HAS_STREAM
+static INLINE void vec_stream(REAL *p, vec v) { FN(SIMD_STREAM)(p, v); }
+static INLINE void vec_fence(void) { SIMD_FENCE(); }
+#else
+static INLINE void vec_stream(REAL *p, vec v) { vec_store(p, v); }
+static INLINE void vec_fence(void) {}
 #endif
 
 static INLINE vec vec_select(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }

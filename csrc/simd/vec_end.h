@@ -14,4 +14,6 @@
 #undef vec_transpose
 #undef vec_sum_each
 #undef vec_sum
+#undef vec_stream
+#undef vec_fence
 #undef vec_keep
