@@ -23,7 +23,9 @@ Layers: arrays are hot in cache where they fit. cnnlib reads and writes NCHW arr
 layout included, into buffers that exist already, as the plan of a model calls it. PyTorch gets its tensors in the
 layout at hand, conversions excluded, and takes memory from its allocator, as in a model; the better one of contiguous
 and channels_last counts (for optimizers, of plain and fused). Its max-pool remembers indices on the way forward,
-cnnlib's reads x again on the way back. ONNX Runtime only infers, from NumPy arrays to NumPy arrays.
+cnnlib's reads x again on the way back. NumPy writes into a
+buffer where the definition is one NumPy call, and takes memory for its intermediate results where it is an expression.
+ONNX Runtime only infers, from NumPy arrays to NumPy arrays.
 
 Whole nets: NumPy arrays go in, and out come the loss as a float or the logits as an array, for everybody.
 

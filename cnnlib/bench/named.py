@@ -20,6 +20,14 @@ PASSES = {
     "sigmoid": {"forward": "x y", "grad_x": "y x x"},
     "tanh": {"forward": "x y", "grad_x": "y x x"},
     "leaky_relu": {"forward": "x y", "grad_x": "y x x"},
+    "prelu": {"forward": "x w y", "grad": "y x w x w"},
+    "batch_norm": {"train": "x w b y", "infer": "x w b y", "grad": "y x w x w b"},
+    "add": {"forward": "x w y"},
+    "subtract": {"forward": "x w y"},
+    "multiply": {"forward": "x w y"},
+    "divide": {"forward": "x w y", "grad": "y w x x w"},  # x: the quotient on the way back
+    "affine": {"forward": "x y"},
+    "reciprocal": {"forward": "x y"},
     "softmax": {"forward": "x y", "grad_x": "y x x"},
     "cross_entropy": {"value": "x x"},
     "sgd": {"step": "w w w w w"},
@@ -33,7 +41,8 @@ FLOAT_BYTES = 4
 class NamedLayer:
     """One layer of a real net at a fixed batch.
 
-    x: the input's shape with the batch; w: the weight's shape, or the kernel (KH, KW) of a pool.
+    x: the input's shape with the batch; w: the weight's shape, the kernel (KH, KW) of a pool, or the second operand's
+    shape.
 
     >>> lenet2 = LAYERS["lenet2"]
     >>> lenet2.output_shape, lenet2.flops("forward"), str(lenet2)
@@ -94,6 +103,8 @@ def _conv(
     return NamedLayer(name, net, "conv2d", x, (outputs, x[1], kernel, kernel), stride, padding)
 
 
+IMAGES = (64, 64, 56, 56)
+
 LAYERS: dict[str, NamedLayer] = {
     layer.name: layer
     for layer in (
@@ -118,6 +129,23 @@ LAYERS: dict[str, NamedLayer] = {
         _conv("res512", "ResNet", (16, 512, 7, 7), 512, 3, 1, 1),
         _conv("pw256", "ResNet", (16, 256, 28, 28), 256, 1),
         _conv("stem7", "ResNet", (8, 3, 224, 224), 64, 7, 2, 3),
+        *(
+            NamedLayer(f"{name}56", "ResNet", kind, IMAGES, w)
+            for name, kind, w in (
+                ("relu", "relu", ()),
+                ("sigm", "sigmoid", ()),
+                ("tanh", "tanh", ()),
+                ("leaky", "leaky_relu", ()),
+                ("prelu", "prelu", IMAGES[1:2]),
+                ("bn", "batch_norm", IMAGES[1:2]),
+                ("add", "add", IMAGES),
+                ("sub", "subtract", IMAGES),
+                ("mul", "multiply", IMAGES),
+                ("div", "divide", IMAGES),
+                ("affine", "affine", ()),
+                ("recip", "reciprocal", ()),
+            )
+        ),
         NamedLayer("avg7", "ResNet", "avg_pool2d", (16, 512, 7, 7), (7, 7), 7),
         _conv("alex11", "AlexNet", (16, 3, 227, 227), 96, 11, 4),
         NamedLayer("alexpool", "AlexNet", "max_pool2d", (16, 96, 55, 55), (3, 3), 2),

@@ -8,9 +8,22 @@ from typing import Any
 
 from cnnlib.bench import nets
 from cnnlib.bench.nets import NetTask
-from cnnlib.bench.work import ADAM_STEP, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Contestant, KernelTask, Results, Task
+from cnnlib.bench.work import (
+    ADAM_STEP,
+    LEARNING_RATE,
+    MOMENTUM,
+    OFFSET,
+    SCALE,
+    WEIGHT_DECAY,
+    Contestant,
+    KernelTask,
+    Results,
+    Task,
+)
 
 __all__ = ["contestants"]
+
+EPS = 1e-5  # batch normalisation's default
 
 
 def contestants(task: Task, threads: int) -> dict[str, Contestant]:
@@ -96,6 +109,47 @@ def _call(task: KernelTask, t: dict[str, Any]) -> Callable[[], Sequence[Any]]:
             return lambda: (torch.tanh(x) if forward else aten.tanh_backward(y, x),)
         case "leaky_relu":
             return lambda: (F.leaky_relu(x) if forward else aten.leaky_relu_backward(y, x, 0.01, False),)
+        case "prelu" if forward:
+            return lambda: (F.prelu(x, w),)
+        case "prelu":
+
+            def prelu_gradients() -> Sequence[Any]:
+                grad_x, grad_w = aten._prelu_kernel_backward(y, x, w.reshape(-1, 1, 1))
+                return grad_x, grad_w.sum((0, 2, 3))
+
+            return prelu_gradients
+        case "batch_norm" if task.which == "train":
+
+            def train() -> Sequence[Any]:
+                result, mean, inverse = aten.native_batch_norm(x, w, b, None, None, True, 0.1, EPS)
+                return result, mean, inverse**-2 - EPS
+
+            return train
+        case "batch_norm":
+            mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+            if task.which == "infer":
+                return lambda: (F.batch_norm(x, mean, var, w, b),)
+            saved = (None, None, mean, 1 / (var + EPS).sqrt(), True, EPS, [True] * 3)
+            return lambda: aten.native_batch_norm_backward(y, x, w, *saved)
+        case "add":
+            return lambda: (x + w,)
+        case "subtract":
+            return lambda: (x - w,)
+        case "multiply":
+            return lambda: (x * w,)
+        case "divide" if forward:
+            return lambda: (x / w,)
+        case "divide":
+
+            def divide_gradients() -> Sequence[Any]:
+                grad = y / w
+                return grad, -grad * x
+
+            return divide_gradients
+        case "affine":
+            return lambda: (x * SCALE + OFFSET,)
+        case "reciprocal":
+            return lambda: (SCALE / x,)
         case "softmax":
             return lambda: (F.softmax(x, 1) if forward else aten._softmax_backward_data(y, x, 1, torch.float32),)
     x.requires_grad_()
