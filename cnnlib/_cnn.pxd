@@ -23,6 +23,12 @@ cdef extern from "cnn.h" nogil:
         CNN_MULTIPLY
         CNN_DIVIDE
 
+    ctypedef enum cnn_loss:
+        CNN_SQUARED
+        CNN_ABSOLUTE
+        CNN_BINARY
+        CNN_BINARY_LOGITS
+
     const char *const *cnn_isa_built()
     const char *const *cnn_isa_supported()
     const char *cnn_isa_active()
@@ -102,6 +108,8 @@ cdef extern from "cnn.h" nogil:
     void cnn_softmax_grad_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_cross_entropy_f32(double *, float *, const float *, const int64_t *, const float *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_cross_entropy_f64(double *, double *, const double *, const int64_t *, const double *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_loss_f32(double *, float *, const float *, const float *, ptrdiff_t, ptrdiff_t, cnn_loss)
+    cnn_status cnn_loss_f64(double *, double *, const double *, const double *, ptrdiff_t, ptrdiff_t, cnn_loss)
     void cnn_sgd_step_f32(float *, float *, const float *, ptrdiff_t, double, double, double, int)
     void cnn_sgd_step_f64(double *, double *, const double *, ptrdiff_t, double, double, double, int)
     void cnn_adam_step_f32(float *, float *, float *, const float *, ptrdiff_t, double, double, double, double, double, double, int)

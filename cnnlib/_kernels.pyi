@@ -36,6 +36,7 @@ batch_norm_grad: _Instances
 softmax_forward: _Instances
 softmax_grad: _Instances
 cross_entropy: _Instances
+loss: _Instances
 sgd_step: _Instances
 adam_step: _Instances
 
@@ -43,6 +44,10 @@ ADD: int
 SUBTRACT: int
 MULTIPLY: int
 DIVIDE: int
+SQUARED: int
+ABSOLUTE: int
+BINARY: int
+BINARY_LOGITS: int
 
 def isa_built() -> tuple[str, ...]: ...
 def isa_supported() -> tuple[str, ...]: ...

@@ -413,6 +413,23 @@ def cross_entropy(real[:, ::1] dx, const real[:, ::1] x, const int64_t[::1] labe
     return value
 
 
+SQUARED, ABSOLUTE, BINARY, BINARY_LOGITS = CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS
+
+
+def loss(real[::1] dx, const real[::1] x, const real[::1] target, ptrdiff_t n, int kind):
+    """Returns the sum of the costs over n."""
+    demand(0 < dx.shape[0] == x.shape[0] == target.shape[0] and 0 <= kind <= <int>CNN_BINARY_LOGITS)
+    cdef double value = 0
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_loss_f32(&value, &dx[0], &x[0], &target[0], n, dx.shape[0], <cnn_loss>kind)
+        else:
+            status = cnn_loss_f64(&value, &dx[0], &x[0], &target[0], n, dx.shape[0], <cnn_loss>kind)
+    check(status)
+    return value
+
+
 def sgd_step(real[::1] w, real[::1] v, const real[::1] g, double lr, double momentum, double decay, bint nesterov):
     demand(0 < w.shape[0] == g.shape[0] and (v is None or v.shape[0] == g.shape[0]))
     cdef real *velocity = &v[0] if v is not None else NULL

@@ -38,17 +38,20 @@ __all__ = [
     "batch_moments",
     "batch_norm",
     "batch_norm_backward",
+    "binary_cross_entropy",
     "conv2d",
     "conv2d_backward",
     "cross_entropy",
     "divide",
     "divide_backward",
+    "l1_loss",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",
     "linear_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "mse_loss",
     "multiply",
     "prelu",
     "prelu_backward",
@@ -564,6 +567,46 @@ def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple
     return _kernel(_kernels.cross_entropy, x)(result, x, labels, soft), result
 
 
+def mse_loss(x: Array, target: Array, *, out: Array | None = None) -> tuple[float, Array]:
+    """Return J = 1/(2N) Σ (x - target)², summed over the features and averaged over the N samples, and (x - target)/N.
+
+    Shapes: x, target and the gradient, which `out` receives, (N, …).
+
+    >>> value, grad = mse_loss(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0]]))
+    >>> value, grad.tolist()
+    (2.0, [[0.0, 2.0]])
+    """
+    return _loss(x, target, _kernels.SQUARED, out)
+
+
+def l1_loss(x: Array, target: Array, *, out: Array | None = None) -> tuple[float, Array]:
+    """Return J = 1/N Σ |x - target|, summed over the features and averaged over the N samples, and sign(x - target)/N.
+
+    Shapes: x, target and the gradient, which `out` receives, (N, …). sign(0) = 0.
+
+    >>> value, grad = l1_loss(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0]]))
+    >>> value, grad.tolist()
+    (2.0, [[0.0, 1.0]])
+    """
+    return _loss(x, target, _kernels.ABSOLUTE, out)
+
+
+def binary_cross_entropy(
+    x: Array, target: Array, from_logits: bool = False, *, out: Array | None = None
+) -> tuple[float, Array]:
+    """Return J = 1/N Σ -t log σ - (1 - t) log(1 - σ), t = target in 0…1, and its gradient for x.
+
+    x is σ itself, where σ and 1 - σ are read as no less than the smallest normal number, or, `from_logits`, the score
+    whose sigmoid is σ; then J = max(x, 0) - x t + log(1 + e^-|x|) and ∂J/∂x = (σ - t)/N at any size of x.
+    Shapes: x, target and the gradient, which `out` receives, (N, …).
+
+    >>> value, grad = binary_cross_entropy(np.array([[0.0, 1000.0]]), np.array([[1.0, 0.0]]), from_logits=True)
+    >>> round(value, 6), grad.tolist()
+    (1000.693147, [[-0.5, 1.0]])
+    """
+    return _loss(x, target, _kernels.BINARY_LOGITS if from_logits else _kernels.BINARY, out)
+
+
 def batch_moments(x: Array) -> tuple[Array, Array]:
     """Return each channel's mean and (biased) variance over the batch, and over the pixels of images.
 
@@ -713,6 +756,17 @@ def _arithmetic(a: Array, b: Array, operation: int, out: Array | None) -> Array:
     result = output(out, "out", a.shape, unless_same(a, out), unless_same(b, out))
     _kernel(_kernels.arithmetic, a)(result.reshape(-1), a.reshape(-1), b.reshape(-1), operation)
     return result
+
+
+def _loss(x: Array, target: Array, kind: int, out: Array | None) -> tuple[float, Array]:
+    x = as_array(x, "x")
+    target = as_array(target, "target", like=x)
+    if x.ndim == 0:
+        raise ShapeError("x has shape (): expected (N, …), a batch")
+    expect_shape(target, "target", x.shape, "the shape of x")
+    result = output(out, "out", x.shape, x, target)
+    flat = result.reshape(-1), x.reshape(-1), target.reshape(-1)
+    return _kernel(_kernels.loss, x)(*flat, len(x), kind), result
 
 
 def _with_channels(x: Array) -> Array:

@@ -207,11 +207,7 @@ class MSELoss(_Elementwise):
     """
 
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
-        n = len(prediction)
-        grad = prediction - target
-        value = float(np.vdot(grad, grad)) / (2 * n)
-        grad /= n
-        return value, grad
+        return functional.mse_loss(prediction, target)
 
 
 class L1Loss(_Elementwise):
@@ -233,12 +229,7 @@ class L1Loss(_Elementwise):
     """
 
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
-        n = len(prediction)
-        grad = prediction - target
-        value = float(np.abs(grad).sum()) / n
-        np.sign(grad, out=grad)
-        grad /= n
-        return value, grad
+        return functional.l1_loss(prediction, target)
 
 
 class BCELoss(_Elementwise):
@@ -278,23 +269,15 @@ class BCELoss(_Elementwise):
 
     def _check_unit(self, array: Array, what: str, fix: str) -> None:
         # A NaN in a prediction makes the value NaN, and who trains is told there; in a target it is a mistake.
+        if array.min() >= 0.0 and array.max() <= 1.0:
+            return
         bad = (array < 0.0) | (array > 1.0) | (np.isnan(array) if what == "target" else False)
         if bad.any():
             index = tuple(int(i) for i in np.argwhere(bad)[0])
             raise DataError(f"{self!r}: {what}[{', '.join(map(str, index))}] = {array[index]:g} is not in 0…1; {fix}")
 
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
-        n = len(prediction)
-        if self.from_logits:
-            costs = np.maximum(prediction, 0) - prediction * target + np.log1p(np.exp(-np.abs(prediction)))
-            grad = functional.sigmoid(prediction)
-            grad -= target
-            grad /= n
-            return float(costs.sum()) / n, grad
-        floor = np.finfo(prediction.dtype).tiny
-        yes, no = np.maximum(prediction, floor), np.maximum(1 - prediction, floor)
-        costs = target * np.log(yes) + (1 - target) * np.log(no)
-        return -float(costs.sum()) / n, ((1 - target) / no - target / yes) / n
+        return functional.binary_cross_entropy(prediction, target, self.from_logits)
 
     def __repr__(self) -> str:
         return f"BCELoss(from_logits={self.from_logits})"

@@ -214,6 +214,10 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case("softmax", (x,), {}, classes)
         yield Case("softmax_backward", (normal(size=x.shape), y), {}, classes)
         yield Case("cross_entropy", (x, rng.integers(classes, size=n)), {}, n * classes)
+        for name in ("mse_loss", "l1_loss"):
+            yield Case(name, (x, normal(size=x.shape)), {}, x.size)
+        for settings in ({}, {"from_logits": True}):
+            yield Case("binary_cross_entropy", (0.1 + 0.8 * y, reference.sigmoid(x)), settings, x.size)
         yield Case("cross_entropy", (x, reference.softmax(normal(size=x.shape))), {}, n * classes)
 
 

@@ -72,6 +72,8 @@ typedef struct {
 
 typedef enum { CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE } cnn_operation;
 
+typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_loss;
+
 #define CNN_DECLARE(R, T)                                                                                           \
     /* y[n,k,p,q] = b[k] + sum over c,r,s: w[k,c,r,s] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...]             \
      * c runs over the k's group; outside the image x is 0; b may be NULL. */                                       \
@@ -151,6 +153,11 @@ typedef enum { CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE } cnn_operation;
      * Either labels (each in [0, c), not checked here) or target (n×c) is given, the other is NULL. dx may be x. */ \
     cnn_status cnn_cross_entropy_##T(double *value, R *dx, const R *x, const int64_t *labels, const R *target,    \
                                      ptrdiff_t n, ptrdiff_t c);                                                     \
+    /* *value = sum over the size elements of what x costs against target t / n; dx = the derivative. The cost is           \
+     * CNN_SQUARED (x - t)^2 / 2, CNN_ABSOLUTE |x - t| (slope 0 at 0), CNN_BINARY -t log x - (1 - t) log(1 - x), where x    \
+     * and 1 - x count as no less than the smallest normal number, or CNN_BINARY_LOGITS, the same of 1/(1 + e^-x). */       \
+    cnn_status cnn_loss_##T(double *value, R *dx, const R *x, const R *target, ptrdiff_t n, ptrdiff_t size,         \
+                            cnn_loss kind);                                                                         \
                                                                                                                     \
     /* In place on w and v: g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v).      \
      * v may be NULL: w -= lr*g'. */                                                                                \

@@ -124,6 +124,8 @@ typedef struct {
     K(norm, (REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream))                    \
     /* dx = scale * (dy - shift - (x - mean) * slope) */                                                            \
     K(norm_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream)) \
+    /* *sum = what x costs against target, cnn.h's `kind`, in a sum over n elements; dx = share * the derivative */   \
+    K(loss, (double *sum, REAL *dx, const REAL *x, const REAL *target, ptrdiff_t n, cnn_loss kind, REAL share))     \
     /* g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v); v may be NULL: w -= lr*g' */ \
     K(sgd, (REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd) * s))                                   \
     /* m, v: moving means of g' and g'^2; w -= rate * m / (sqrt(v)/root + eps), w first shrunk by `shrink` */       \

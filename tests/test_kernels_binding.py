@@ -54,6 +54,7 @@ def good() -> dict[str, list[Any]]:
         "softmax_forward": [f(2, 3), f(2, 3)],
         "softmax_grad": [f(2, 3), f(2, 3), f(2, 3)],
         "cross_entropy": [f(2, 3), f(2, 3), None, f(2, 3)],
+        "loss": [f(6), f(6), f(6), 2, 1],
         "sgd_step": [f(5), f(5), f(5), 0.1, 0.9, 0.0, False],
         "adam_step": [f(5), f(5), f(5), f(5), 1, 0.1, 0.9, 0.999, 1e-8, 0.0, False],
     }
@@ -143,6 +144,8 @@ def test_impossible_convolutions_are_refused(change: tuple[int, int]) -> None:
 @pytest.mark.parametrize("operation", [-1, 4])
 def test_unknown_operations_are_refused(operation: int) -> None:
     assert refuses("arithmetic", [*good()["arithmetic"][:3], operation])
+    assert refuses("loss", [*good()["loss"][:4], operation])
+    assert refuses("loss", [*good()["loss"][:3], 0, 1])
 
 
 @pytest.mark.parametrize("change", [(0, 0), (1, 7), (2, 0), (3, 2**62), (4, 2), (5, -1), (5, 2**40)])

@@ -30,6 +30,9 @@ PASSES = {
     "reciprocal": {"forward": "x y"},
     "softmax": {"forward": "x y", "grad_x": "y x x"},
     "cross_entropy": {"value": "x x"},
+    "mse_loss": {"value": "x w x"},  # w: the target
+    "l1_loss": {"value": "x w x"},
+    "binary_cross_entropy": {"value": "x w x"},
     "sgd": {"step": "w w w w w"},
     "adam": {"step": "w w w w w w w"},
 }
@@ -144,6 +147,9 @@ LAYERS: dict[str, NamedLayer] = {
                 ("div", "divide", IMAGES),
                 ("affine", "affine", ()),
                 ("recip", "reciprocal", ()),
+                ("mse", "mse_loss", IMAGES),
+                ("abs", "l1_loss", IMAGES),
+                ("bce", "binary_cross_entropy", IMAGES),
             )
         ),
         NamedLayer("avg7", "ResNet", "avg_pool2d", (16, 512, 7, 7), (7, 7), 7),

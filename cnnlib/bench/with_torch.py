@@ -153,13 +153,19 @@ def _call(task: KernelTask, t: dict[str, Any]) -> Callable[[], Sequence[Any]]:
         case "softmax":
             return lambda: (F.softmax(x, 1) if forward else aten._softmax_backward_data(y, x, 1, torch.float32),)
     x.requires_grad_()
+    costs = {
+        "cross_entropy": lambda: F.cross_entropy(x, t["labels"]),
+        "mse_loss": lambda: F.mse_loss(x, w, reduction="sum") / (2 * len(x)),
+        "l1_loss": lambda: F.l1_loss(x, w, reduction="sum") / len(x),
+        "binary_cross_entropy": lambda: F.binary_cross_entropy_with_logits(x, w, reduction="sum") / len(x),
+    }
 
-    def cross_entropy() -> Sequence[Any]:
+    def value_and_gradient() -> Sequence[Any]:
         with torch.enable_grad():
-            loss = F.cross_entropy(x, t["labels"])
+            loss = costs[layer.kind]()
             return loss.item(), torch.autograd.grad(loss, x)[0]
 
-    return cross_entropy
+    return value_and_gradient
 
 
 def _optimizer(task: KernelTask, fused: bool) -> Contestant:

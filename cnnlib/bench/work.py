@@ -96,6 +96,8 @@ class KernelTask:
         if which == "step":
             arrays |= {name: rng.standard_normal(named.w, np.float32) for name in ("dw", "m")}
             arrays["v"] = rng.random(named.w, np.float32)
+        if named.kind == "binary_cross_entropy":
+            arrays["w"] = rng.random(named.w, np.float32)
         if named.kind == "cross_entropy":
             arrays["labels"] = rng.integers(0, named.x[1], named.x[0])
         return cls(named, which, arrays)
@@ -213,6 +215,11 @@ def _call(
         case "batch_norm", _:
             moments = m.batch_moments(a["x"])
             return lambda: m.batch_norm_backward(a["y"], a["x"], *moments, a["w"], out=outs)
+        case (("mse_loss" | "l1_loss"), _):
+            function = getattr(m, layer.kind)
+            return lambda: function(a["x"], a["w"], out=one)
+        case "binary_cross_entropy", _:
+            return lambda: m.binary_cross_entropy(a["x"], a["w"], from_logits=True, out=one)
         case "cross_entropy", _:
             return lambda: m.cross_entropy(a["x"], a["labels"], out=one)
         case "sgd", _:

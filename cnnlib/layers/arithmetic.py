@@ -20,6 +20,7 @@ class Subtract(Layer):
     Forward: y = a - b. Backward: ∂J/∂a = ∂J/∂y, ∂J/∂b = -∂J/∂y. Inputs and output: N × any shape, all alike.
     Saved for backward: nothing.
 
+    >>> import numpy as np
     >>> subtract = Subtract()
     >>> subtract.forward(np.array([[5.0]]), np.array([[3.0]]), training=True).tolist()
     [[2.0]]
@@ -49,6 +50,7 @@ class Multiply(Layer):
     Forward: y = x₁ x₂ …. Backward: ∂J/∂x_k = ∂J/∂y times the product of the others. Inputs and output: N × any shape,
     all alike. Saved for backward: the inputs.
 
+    >>> import numpy as np
     >>> multiply = Multiply()
     >>> multiply.forward(np.array([[3.0]]), np.array([[2.0]]), training=True).tolist()
     [[6.0]]
@@ -88,6 +90,7 @@ class Divide(Layer):
     Forward: y = a / b. Backward: ∂J/∂a = ∂J/∂y / b, ∂J/∂b = -∂J/∂y y / b. Inputs and output: N × any shape, all alike.
     Saved for backward: b and y.
 
+    >>> import numpy as np
     >>> divide = Divide()
     >>> divide.forward(np.array([[6.0]]), np.array([[2.0]]), training=True).tolist()
     [[3.0]]

@@ -17,3 +17,4 @@
 #include "dense.c"
 #include "elementwise.c"
 #include "channels.c"
+#include "losses.c"

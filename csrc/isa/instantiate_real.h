@@ -5,6 +5,7 @@
 #include "../kernels/dense.c"
 #include "../kernels/elementwise.c"
 #include "../kernels/activation.c"
+#include "../kernels/losses.c"
 #include "../kernels/normalize.c"
 #include "../kernels/lanes.c"
 #include "../kernels/pool.c"
