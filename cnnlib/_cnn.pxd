@@ -1,6 +1,6 @@
 # csrc/cnn.h for Cython: see there for what each function does.
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 
 cdef extern from "cnn.h" nogil:
@@ -12,6 +12,9 @@ cdef extern from "cnn.h" nogil:
     ctypedef struct cnn_conv2d:
         ptrdiff_t n, c, h, w, k, r, s, oh, ow
         ptrdiff_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups
+
+    ctypedef struct cnn_conv2d_fusion:
+        int x_lanes, y_lanes, relu, pool
 
     ctypedef struct cnn_pool2d:
         ptrdiff_t planes, h, w, oh, ow, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w
@@ -44,14 +47,18 @@ cdef extern from "cnn.h" nogil:
     int cnn_set_algorithm(const char *)
     const char *cnn_get_algorithm()
 
-    cnn_status cnn_conv2d_forward_f32(float *, const float *, const float *, const float *, const cnn_conv2d *)
-    cnn_status cnn_conv2d_forward_f64(double *, const double *, const double *, const double *, const cnn_conv2d *)
-    cnn_status cnn_conv2d_grad_x_f32(float *, const float *, const float *, const cnn_conv2d *)
-    cnn_status cnn_conv2d_grad_x_f64(double *, const double *, const double *, const cnn_conv2d *)
-    cnn_status cnn_conv2d_grad_w_f32(float *, const float *, const float *, const cnn_conv2d *)
-    cnn_status cnn_conv2d_grad_w_f64(double *, const double *, const double *, const cnn_conv2d *)
-    cnn_status cnn_conv2d_grad_b_f32(float *, const float *, const cnn_conv2d *)
-    cnn_status cnn_conv2d_grad_b_f64(double *, const double *, const cnn_conv2d *)
+    cnn_status cnn_conv2d_forward_f32(float *, uint8_t *, const float *, const float *, const float *, const float *,
+                                      const cnn_conv2d *, const cnn_conv2d_fusion *)
+    cnn_status cnn_conv2d_backward_f32(float *, float *, float *, const float *, const float *, const uint8_t *, const float *,
+                                       const float *, const cnn_conv2d *, const cnn_conv2d_fusion *)
+    cnn_status cnn_conv2d_forward_f64(double *, uint8_t *, const double *, const double *, const double *, const double *,
+                                      const cnn_conv2d *, const cnn_conv2d_fusion *)
+    cnn_status cnn_conv2d_backward_f64(double *, double *, double *, const double *, const double *, const uint8_t *, const double *,
+                                       const double *, const cnn_conv2d *, const cnn_conv2d_fusion *)
+    cnn_status cnn_to_lanes_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_to_lanes_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_from_lanes_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_from_lanes_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_max_pool2d_forward_f32(float *, const float *, const cnn_pool2d *)
     cnn_status cnn_max_pool2d_forward_f64(double *, const double *, const cnn_pool2d *)
     cnn_status cnn_max_pool2d_grad_f32(float *, const float *, const float *, const cnn_pool2d *)

@@ -5,9 +5,9 @@ class _Instances:
     def __getitem__(self, element: Literal["float", "double"]) -> Callable[..., Any]: ...
 
 conv2d_forward: _Instances
-conv2d_grad_x: _Instances
-conv2d_grad_w: _Instances
-conv2d_grad_b: _Instances
+conv2d_backward: _Instances
+to_lanes: _Instances
+from_lanes: _Instances
 max_pool2d_forward: _Instances
 max_pool2d_grad: _Instances
 avg_pool2d_forward: _Instances

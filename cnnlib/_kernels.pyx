@@ -5,7 +5,7 @@ Outputs first, then inputs, as in cnn.h. Friendly messages are cnnlib.functional
 keeps memory safe.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
 from cnnlib._cnn cimport *
 
@@ -28,13 +28,36 @@ cdef int demand(bint sizes_agree) except -1:
     return check(CNN_OK if sizes_agree else CNN_BAD_SIZE)
 
 
-cdef cnn_conv2d conv_sizes(const Py_ssize_t *y, const Py_ssize_t *x, const Py_ssize_t *w, tuple options) except *:
-    cdef cnn_conv2d p
+cdef Py_ssize_t lanes_of(Py_ssize_t itemsize):
+    """Elements of a vector."""
+    return cnn_lanes() if itemsize == 4 else max(1, cnn_lanes() // 2)
+
+
+cdef int demand_images(const Py_ssize_t *shape, Py_ssize_t itemsize, Py_ssize_t n, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w,
+                       bint lanes) except -1:
+    """Images N × C × H × W, or in lane layout ⌈N/L⌉ × C × H × W·L."""
+    cdef Py_ssize_t L = lanes_of(itemsize) if lanes else 1
+    return demand(shape[0] == (n + L - 1) // L and shape[1] == c and shape[2] == h and shape[3] == w * L)
+
+
+cdef int conv_sizes(cnn_conv2d *p, cnn_conv2d_fusion *f, const Py_ssize_t *y, const Py_ssize_t *x, const Py_ssize_t *w,
+                    Py_ssize_t itemsize, tuple options, tuple layout) except -1:
+    """Fill p and f and check y, x and w against them. layout: images, outputs' height and width, x_lanes, y_lanes, relu,
+    pool, as in cnn_conv2d_fusion."""
     p.stride_h, p.stride_w, p.pad_h, p.pad_w, p.dilation_h, p.dilation_w, p.groups = options
-    p.n, p.c, p.h, p.w = x[0], x[1], x[2], x[3]
-    p.k, p.r, p.s, p.oh, p.ow = w[0], w[2], w[3], y[2], y[3]
-    demand(y[0] == p.n and y[1] == p.k and p.groups > 0 and w[1] * p.groups == p.c)
-    return p
+    p.n, p.oh, p.ow, f.x_lanes, f.y_lanes, f.relu, f.pool = layout
+    p.c, p.h, p.w = x[1], x[2], x[3] // lanes_of(itemsize) if f.x_lanes else x[3]
+    p.k, p.r, p.s = w[0], w[2], w[3]
+    demand(p.n > 0 and p.groups > 0 and w[1] * p.groups == p.c)
+    demand_images(x, itemsize, p.n, p.c, p.h, p.w, f.x_lanes)
+    demand_images(y, itemsize, p.n, p.k, p.oh // 2 if f.pool else p.oh, p.ow // 2 if f.pool else p.ow, f.y_lanes)
+    return 0
+
+
+cdef int demand_winner(const uint8_t[:, :, :, ::1] winner, const cnn_conv2d *p, Py_ssize_t itemsize) except -1:
+    if winner is not None:
+        demand_images(winner.shape, itemsize, p.n, p.k, p.oh // 2, p.ow // 2, True)
+    return 0
 
 
 cdef cnn_pool2d pool_sizes(const Py_ssize_t *y, const Py_ssize_t *x, tuple options) except *:
@@ -45,52 +68,78 @@ cdef cnn_pool2d pool_sizes(const Py_ssize_t *y, const Py_ssize_t *x, tuple optio
     return p
 
 
-def conv2d_forward(real[:, :, :, ::1] y, const real[:, :, :, ::1] x, const real[:, :, :, ::1] w, const real[::1] b, tuple options):
-    cdef cnn_conv2d p = conv_sizes(y.shape, x.shape, w.shape, options)
-    demand(b is None or b.shape[0] == p.k)
+def conv2d_forward(real[:, :, :, ::1] y, uint8_t[:, :, :, ::1] winner, const real[:, :, :, ::1] x,
+                   const real[:, :, :, ::1] w, const real[::1] b, const real[::1] scale, tuple options, tuple layout):
+    cdef cnn_conv2d p
+    cdef cnn_conv2d_fusion f
+    conv_sizes(&p, &f, y.shape, x.shape, w.shape, sizeof(real), options, layout)
+    demand((b is None or b.shape[0] == p.k) and (scale is None or scale.shape[0] == p.k))
+    demand_winner(winner, &p, sizeof(real))
     cdef const real *bias = &b[0] if b is not None else NULL
+    cdef const real *factors = &scale[0] if scale is not None else NULL
+    cdef uint8_t *places = &winner[0, 0, 0, 0] if winner is not None else NULL
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_conv2d_forward_f32(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &p)
+            status = cnn_conv2d_forward_f32(&y[0, 0, 0, 0], places, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, factors, &p, &f)
         else:
-            status = cnn_conv2d_forward_f64(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, &p)
+            status = cnn_conv2d_forward_f64(&y[0, 0, 0, 0], places, &x[0, 0, 0, 0], &w[0, 0, 0, 0], bias, factors, &p, &f)
     check(status)
 
 
-def conv2d_grad_x(real[:, :, :, ::1] dx, const real[:, :, :, ::1] dy, const real[:, :, :, ::1] w, tuple options):
-    cdef cnn_conv2d p = conv_sizes(dy.shape, dx.shape, w.shape, options)
+def conv2d_backward(real[:, :, :, ::1] dx, real[:, :, :, ::1] dw, real[::1] db, const real[:, :, :, ::1] dy,
+                    const real[:, :, :, ::1] y, const uint8_t[:, :, :, ::1] winner, const real[:, :, :, ::1] x,
+                    const real[:, :, :, ::1] w, tuple options, tuple layout):
+    cdef cnn_conv2d p
+    cdef cnn_conv2d_fusion f
+    conv_sizes(&p, &f, dy.shape, x.shape, w.shape, sizeof(real), options, layout)
+    if dx is not None:
+        demand_images(dx.shape, sizeof(real), p.n, p.c, p.h, p.w, f.x_lanes)
+    demand(dw is None or (dw.shape[0] == p.k and dw.shape[1] == w.shape[1] and dw.shape[2] == p.r and dw.shape[3] == p.s))
+    demand(db is None or db.shape[0] == p.k)
+    if y is not None:
+        demand(y.shape[0] == dy.shape[0] and y.shape[1] == p.k and y.shape[2] == dy.shape[2] and y.shape[3] == dy.shape[3])
+    demand_winner(winner, &p, sizeof(real))
+    cdef real *to_x = &dx[0, 0, 0, 0] if dx is not None else NULL
+    cdef real *to_w = &dw[0, 0, 0, 0] if dw is not None else NULL
+    cdef real *to_b = &db[0] if db is not None else NULL
+    cdef const real *output = &y[0, 0, 0, 0] if y is not None else NULL
+    cdef const uint8_t *places = &winner[0, 0, 0, 0] if winner is not None else NULL
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_conv2d_grad_x_f32(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &w[0, 0, 0, 0], &p)
+            status = cnn_conv2d_backward_f32(to_x, to_w, to_b, &dy[0, 0, 0, 0], output, places, &x[0, 0, 0, 0],
+                                             &w[0, 0, 0, 0], &p, &f)
         else:
-            status = cnn_conv2d_grad_x_f64(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &w[0, 0, 0, 0], &p)
+            status = cnn_conv2d_backward_f64(to_x, to_w, to_b, &dy[0, 0, 0, 0], output, places, &x[0, 0, 0, 0],
+                                             &w[0, 0, 0, 0], &p, &f)
     check(status)
 
 
-def conv2d_grad_w(real[:, :, :, ::1] dw, const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x, tuple options):
-    cdef cnn_conv2d p = conv_sizes(dy.shape, x.shape, dw.shape, options)
+cdef int demand_lanes(Py_ssize_t lanes, Py_ssize_t n, Py_ssize_t size, Py_ssize_t itemsize) except -1:
+    cdef Py_ssize_t L = lanes_of(itemsize)
+    return demand(n > 0 and lanes == (n + L - 1) // L * L * size)
+
+
+def to_lanes(real[::1] y, const real[:, ::1] x):
+    demand_lanes(y.shape[0], x.shape[0], x.shape[1], sizeof(real))
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_conv2d_grad_w_f32(&dw[0, 0, 0, 0], &dy[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+            status = cnn_to_lanes_f32(&y[0], &x[0, 0], x.shape[0], x.shape[1])
         else:
-            status = cnn_conv2d_grad_w_f64(&dw[0, 0, 0, 0], &dy[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+            status = cnn_to_lanes_f64(&y[0], &x[0, 0], x.shape[0], x.shape[1])
     check(status)
 
 
-def conv2d_grad_b(real[::1] db, const real[:, :, :, ::1] dy):
-    cdef cnn_conv2d p = cnn_conv2d(n=dy.shape[0], c=1, h=dy.shape[2], w=dy.shape[3], k=dy.shape[1], r=1, s=1, oh=dy.shape[2],
-                                   ow=dy.shape[3], stride_h=1, stride_w=1, pad_h=0, pad_w=0, dilation_h=1, dilation_w=1,
-                                   groups=1)
-    demand(db.shape[0] == p.k)
+def from_lanes(real[:, ::1] x, const real[::1] y):
+    demand_lanes(y.shape[0], x.shape[0], x.shape[1], sizeof(real))
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_conv2d_grad_b_f32(&db[0], &dy[0, 0, 0, 0], &p)
+            status = cnn_from_lanes_f32(&x[0, 0], &y[0], x.shape[0], x.shape[1])
         else:
-            status = cnn_conv2d_grad_b_f64(&db[0], &dy[0, 0, 0, 0], &p)
+            status = cnn_from_lanes_f64(&x[0, 0], &y[0], x.shape[0], x.shape[1])
     check(status)
 
 
@@ -315,16 +364,15 @@ def prelu_forward(real[:, :, ::1] y, const real[:, :, ::1] x, const real[::1] a)
 
 def prelu_grad(real[:, :, ::1] dx, real[::1] da, const real[:, :, ::1] dy, const real[:, :, ::1] x, const real[::1] a):
     demand((dx is None or alike(dx.shape, x.shape)) and alike(dy.shape, x.shape))
-    demand(a.shape[0] == x.shape[1] and (da is None or da.shape[0] == x.shape[1]))
+    demand(a.shape[0] == x.shape[1] and da.shape[0] == x.shape[1])
     cdef real *grad_x = &dx[0, 0, 0] if dx is not None else NULL
-    cdef real *grad_a = &da[0] if da is not None else NULL
     cdef ptrdiff_t n = x.shape[0], c = x.shape[1], m = x.shape[2]
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_prelu_grad_f32(grad_x, grad_a, &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
+            status = cnn_prelu_grad_f32(grad_x, &da[0], &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
         else:
-            status = cnn_prelu_grad_f64(grad_x, grad_a, &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
+            status = cnn_prelu_grad_f64(grad_x, &da[0], &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
     check(status)
 
 

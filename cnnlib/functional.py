@@ -96,8 +96,8 @@ def conv2d(
         bias = as_array(bias, "bias", 1, x)
         expect_shape(bias, "bias", (weight.shape[0],), "one value for each filter of weight")
     result = output(out, "out", shape, x, weight, bias)
-    options = _conv_options(weight, stride, padding, dilation, groups)
-    _kernel(_kernels.conv2d_forward, x)(result, x, weight, bias, options)
+    options, layout = _conv_options(weight, stride, padding, dilation, groups), (shape[0], *shape[2:], 0, 0, 0, 0)
+    _kernel(_kernels.conv2d_forward, x)(result, None, x, weight, bias, None, options, layout)
     return result
 
 
@@ -125,17 +125,15 @@ def conv2d_backward(
     weight, grad_output = as_array(weight, "weight", 4, x), as_array(grad_output, "grad_output", 4, x)
     shape = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
     expect_shape(grad_output, "grad_output", shape, f"conv2d's output for x {x.shape} and weight {weight.shape}")
-    options = _conv_options(weight, stride, padding, dilation, groups)
-    grad_x = grad_weight = grad_bias = None
-    if needs[0]:
-        grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight)
-        _kernel(_kernels.conv2d_grad_x, x)(grad_x, grad_output, weight, options)
-    if needs[1]:
-        grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
-        _kernel(_kernels.conv2d_grad_w, x)(grad_weight, grad_output, x, options)
-    if needs[2]:
-        grad_bias = output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
-        _kernel(_kernels.conv2d_grad_b, x)(grad_bias, grad_output)
+    grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight) if needs[0] else None
+    grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x) if needs[1] else None
+    grad_bias = (
+        output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight) if needs[2] else None
+    )
+    options, layout = _conv_options(weight, stride, padding, dilation, groups), (shape[0], *shape[2:], 0, 0, 0, 0)
+    _kernel(_kernels.conv2d_backward, x)(
+        grad_x, grad_weight, grad_bias, grad_output, None, None, x, weight, options, layout
+    )
     return grad_x, grad_weight, grad_bias
 
 
@@ -513,10 +511,10 @@ def prelu_backward(
     expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
     shape = _channels(x, weight)
     grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight) if needs[0] else None
-    grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x) if needs[1] else None
+    grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
     flat = None if grad_x is None else grad_x.reshape(shape)
     _kernel(_kernels.prelu_grad, x)(flat, grad_weight, grad_output.reshape(shape), x.reshape(shape), weight)
-    return grad_x, grad_weight
+    return grad_x, grad_weight if needs[1] else None
 
 
 def softmax(x: Array, *, out: Array | None = None) -> Array:

@@ -2,6 +2,8 @@
  *
  * Arrays are C-contiguous. x: input, w: weight, b: bias, y: output; dx, dw, db, dy: their gradients.
  *   images  x [n][c][h][w]     weights [k][c/groups][r][s]     outputs y [n][k][oh][ow]
+ * Lane layout, L = cnn_lanes() for float and half of it for double: images [n/L, rounded up][c][h][w][L]. What lies in
+ * lanes past the last image is any finite number in a value, 0 in a gradient.
  * Argument order: outputs, inputs, parameters, sizes, options. Lengths count elements.
  * Every function has an instance for float and one for double: name_f32, name_f64.
  *
@@ -63,6 +65,13 @@ typedef struct {
 /* pad_h, pad_w: zeros above and to the left. Below and to the right there are as many as oh and ow call for, which
  * may be at most (h + 2 pad_h - dilation_h (r - 1) - 1)/stride_h + 1, and likewise in width. */
 
+/* What follows a convolution in the same pass, and how its arrays lie; all 0: nothing, and NCHW. */
+typedef struct {
+    int x_lanes, y_lanes; /* x and dx, y and dy, are in lane layout */
+    int relu;             /* y = max(y, 0), NaN stays NaN */
+    int pool;             /* then the maxima of 2 x 2 windows at stride 2: y is [n][k][oh/2][ow/2], rounded down */
+} cnn_conv2d_fusion;
+
 typedef struct {
     ptrdiff_t planes, h, w, oh, ow; /* planes: n * c */
     ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
@@ -75,15 +84,24 @@ typedef enum { CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE } cnn_operation;
 typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_loss;
 
 #define CNN_DECLARE(R, T)                                                                                           \
-    /* y[n,k,p,q] = b[k] + sum over c,r,s: w[k,c,r,s] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...]             \
-     * c runs over the k's group; outside the image x is 0; b may be NULL. */                                       \
-    cnn_status cnn_conv2d_forward_##T(R *y, const R *x, const R *w, const R *b, const cnn_conv2d *p);               \
-    /* dx[n,c,i,j] = sum over k,r,s and the p,q that read x[n,c,i,j]: w[k,c,r,s] * dy[n,k,p,q] */                   \
-    cnn_status cnn_conv2d_grad_x_##T(R *dx, const R *dy, const R *w, const cnn_conv2d *p);                          \
-    /* dw[k,c,r,s] = sum over n,p,q: dy[n,k,p,q] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...] */               \
-    cnn_status cnn_conv2d_grad_w_##T(R *dw, const R *dy, const R *x, const cnn_conv2d *p);                          \
-    /* db[k] = sum over n,p,q: dy[n,k,p,q] */                                                                       \
-    cnn_status cnn_conv2d_grad_b_##T(R *db, const R *dy, const cnn_conv2d *p);                                      \
+    /* y[n,k,p,q] = b[k] + scale[k] * sum over c,r,s: w[k,c,r,s] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...]  \
+     * c runs over the k's group; outside the image x is 0; b (0) and scale (1) may be NULL. Then what `f` says. winner, \
+     * where not NULL: for each y after pooling, in lane layout, its place 0 ... 3 in the 2 x 2 window, row by row, 255 \
+     * where ReLU shut it off; the first maximum, or the last NaN. */                                               \
+    cnn_status cnn_conv2d_forward_##T(R *y, uint8_t *winner, const R *x, const R *w, const R *b, const R *scale,    \
+                                      const cnn_conv2d *p, const cnn_conv2d_fusion *f);                             \
+    /* With dy the gradient of forward's y and g that of the sum before ReLU and pooling, which is dy or is found from dy \
+     * and `winner` (with pooling) or y (ReLU alone; y is not read otherwise and may be NULL):                      \
+     * dx[n,c,i,j] = sum over k,r,s and the p,q that read x[n,c,i,j]: w[k,c,r,s] * g[n,k,p,q]                       \
+     * dw[k,c,r,s] = sum over n,p,q: g[n,k,p,q] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...]                   \
+     * db[k] = sum over n,p,q: g[n,k,p,q].   Each of the three may be NULL. */                                      \
+    cnn_status cnn_conv2d_backward_##T(R *dx, R *dw, R *db, const R *dy, const R *y, const uint8_t *winner, const R *x, \
+                                       const R *w, const cnn_conv2d *p, const cnn_conv2d_fusion *f);                \
+                                                                                                                    \
+    /* y = x, n samples of `size` numbers each, in lane layout: y [n/L, rounded up][size][L], 0 in lanes past the last. */ \
+    cnn_status cnn_to_lanes_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t size);                                     \
+    /* x = y, back again; lanes past the last sample are not looked at. */                                          \
+    cnn_status cnn_from_lanes_##T(R *x, const R *y, ptrdiff_t n, ptrdiff_t size);                                   \
                                                                                                                     \
     /* y = maximum of each window; a NaN in the window wins. */                                                     \
     cnn_status cnn_max_pool2d_forward_##T(R *y, const R *x, const cnn_pool2d *p);                                   \
@@ -132,7 +150,7 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
     void cnn_leaky_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size, double slope);                     \
     /* y[n,c,i] = x[n,c,i] where it is > 0, else a[c] * x[n,c,i]; i < m. */                                         \
     cnn_status cnn_prelu_forward_##T(R *y, const R *x, const R *a, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m);          \
-    /* dx = dy where x > 0, else a[c] * dy; da[c] = sum over n,i where not x > 0: x * dy. dx or da may be NULL. */  \
+    /* dx = dy where x > 0, else a[c] * dy; da[c] = sum over n,i where not x > 0: x * dy; dx may be NULL. */        \
     cnn_status cnn_prelu_grad_##T(R *dx, R *da, const R *dy, const R *x, const R *a, ptrdiff_t n, ptrdiff_t c,      \
                                   ptrdiff_t m);                                                                     \
                                                                                                                     \

@@ -6,21 +6,15 @@
  * "Lane layout": L planes side by side, element (plane l, position i) at [i * L + l]. The planes are the same
  * channel of L images (convolution), any L planes (pooling), or the rows of a matrix (dense). */
 
-/* One register tile of a convolution over L images, kb output channels by pb output pixels:
- *   y[k*y_k + i*y_p + l] = bias[k] + sum over c < channels, t < taps:
- *                          w[c*w_c + tap[t].w + k] * x[c*x_c + tap[t].x + i*x_p + l]
- * y overwritten; bias may be NULL (zero). */
+/* The same for a convolution whose inputs are read where they are, mb output channels by nb pixels:
+ *   c[i*c_i + j*c_j + l] = bias[i] + sum over q < channels, t < taps: a[(q*taps + t)*mb + i] * x[q*x_c + tap[t] + j*x_p + l]
+ * with mb the table's gemm_mb, whatever part of it the tile has; bias may be NULL (zero). */
 typedef struct {
-    ptrdiff_t x, w;
-} FN(cnn_tap);
-
-typedef struct {
-    REAL *y;
-    const REAL *x, *w, *bias;
-    ptrdiff_t y_k, y_p, x_p, x_c, w_c;
-    const FN(cnn_tap) * tap;
-    ptrdiff_t taps, channels;
-} FN(cnn_conv_tile);
+    REAL *c;
+    const REAL *a, *x, *bias;
+    const ptrdiff_t *tap;
+    ptrdiff_t c_i, c_j, x_c, x_p, taps, channels;
+} FN(cnn_tap_tile);
 
 /* One register tile of a weight gradient, kb output channels by tb columns of the unfolded input:
  *   dw[k*dw_k + t] += sum over r < rows, i < cols, l: dy[k*dy_k + r*dy_r + i*L + l] * x[tap[t] + r*x_r + i*x_p + l] */
@@ -63,9 +57,18 @@ typedef struct {
     /* The same from and to any addresses: src[l] or dst[l] + i; of dst[l] only the first counts[l] are written */       \
     K(lanes_gather, (REAL *dst, const REAL *const *src, ptrdiff_t planes, ptrdiff_t count))                         \
     K(planes_scatter, (REAL *const *dst, const ptrdiff_t *counts, ptrdiff_t planes, const REAL *src, ptrdiff_t count)) \
-    K(conv_tile, (const FN(cnn_conv_tile) * t, int kb, int pb))                                                     \
+    /* panel[((c*taps + t)*count + i)*L + l] = x[c*x_c + tap[t] + i*x_p + l]; i < count, at most gemm_nb */          \
+    K(panel, (REAL *panel, const REAL *x, const ptrdiff_t *tap, ptrdiff_t taps, ptrdiff_t channels, ptrdiff_t x_c,  \
+              ptrdiff_t x_p, int count))                                                                            \
+    /* y[q*L + l] = the largest of lane l of the 2 x 2 positions at x + 2*q*L, its rows `pitch` positions apart, and 0   \
+     * instead of what is negative if relu; q < count; y may be x. winner, if not NULL: its place 0 ... 3 in the window,  \
+     * row by row, 255 where relu shut it off. */                                                                   \
+    K(pool2, (REAL *y, uint8_t *winner, const REAL *x, ptrdiff_t pitch, ptrdiff_t count, int relu))                 \
+    /* dx, at all 4 * count positions: dy at the winner's place, else 0 */                                          \
+    K(pool2_grad, (REAL *dx, ptrdiff_t pitch, const REAL *dy, const uint8_t *winner, ptrdiff_t count))              \
     K(grad_tile, (const FN(cnn_grad_tile) * t, int kb, int tb))                                                     \
     K(gemm_tile, (const FN(cnn_gemm_tile) * t, int mb, int nb))                                                     \
+    K(tap_tile, (const FN(cnn_tap_tile) * t, int mb, int nb))                                                       \
     /* u[f*u_f + l] = frequency f of the filter in lane l < lanes; w: lane planes of taps*taps positions, turned by      \
      * 180 degrees if flip; taps 3 or 5 */                                                                          \
     K(wino_weights, (REAL *u, ptrdiff_t u_f, const REAL *w, int taps, int flip, int lanes))                         \
@@ -147,8 +150,7 @@ typedef struct {
 
 typedef struct {
     int lanes;            /* L: elements of REAL in a vector */
-    int conv_kb, conv_pb; /* largest tiles that each kernel takes; smaller ones down to 1 x 1 work too */
-    int grad_kb, grad_tb;
+    int grad_kb, grad_tb; /* largest tiles that each kernel takes; smaller ones down to 1 x 1 work too */
     int gemm_mb, gemm_nb;
     int streams; /* whether it can store past the caches */
 #define CNN_FIELD(name, args) void(*name) args;

@@ -11,6 +11,8 @@ import pytest
 from cnnlib import _kernels
 
 CONV = (1, 1, 1, 1, 1, 1, 1)
+L = _kernels.lanes()
+LAYOUT = (2, 6, 6, 0, 0, 0, 0)
 POOL = (2, 2, 2, 2, 0, 0, 0)
 
 
@@ -22,10 +24,13 @@ def good() -> dict[str, list[Any]]:
     """Arguments that every function takes."""
     image, weight, pooled = f(2, 3, 6, 6), f(4, 3, 3, 3), f(2, 3, 3, 3)
     return {
-        "conv2d_forward": [f(2, 4, 6, 6), image, weight, f(4), CONV],
-        "conv2d_grad_x": [f(2, 3, 6, 6), f(2, 4, 6, 6), weight, CONV],
-        "conv2d_grad_w": [f(4, 3, 3, 3), f(2, 4, 6, 6), image, CONV],
-        "conv2d_grad_b": [f(4), f(2, 4, 6, 6)],
+        "conv2d_forward": [f(2, 4, 6, 6), None, image, weight, f(4), f(4), CONV, LAYOUT],
+        "conv2d_backward": [
+            *(f(2, 3, 6, 6), f(4, 3, 3, 3), f(4), f(2, 4, 6, 6), f(2, 4, 6, 6), None),
+            *(image, weight, CONV, LAYOUT),
+        ],
+        "to_lanes": [f(-(-2 // L) * L * 3), f(2, 3)],
+        "from_lanes": [f(2, 3), f(-(-2 // L) * L * 3)],
         "max_pool2d_forward": [pooled, image, POOL],
         "max_pool2d_grad": [f(2, 3, 6, 6), pooled, image, POOL],
         "avg_pool2d_forward": [pooled, image, POOL],
@@ -109,6 +114,7 @@ def test_wrong_arrays_are_refused(name: str, position: int) -> None:
 
 
 OUTPUTS = {
+    "conv2d_backward": (0, 1, 2),
     "sgd_step": (0, 1),
     "adam_step": (0, 1, 2),
     "prelu_grad": (0, 1),
@@ -135,20 +141,19 @@ def test_read_only_outputs_are_refused_and_inputs_are_not(name: str) -> None:
 def test_impossible_convolutions_are_refused(change: tuple[int, int]) -> None:
     options = list(CONV)
     options[change[0]] = change[1]
-    for name in ("conv2d_forward", "conv2d_grad_x", "conv2d_grad_w"):
+    for name in ("conv2d_forward", "conv2d_backward"):
         arguments = good()[name]
-        arguments[-1] = tuple(options)
+        arguments[-2] = tuple(options)
         assert refuses(name, arguments)
 
 
-@pytest.mark.parametrize("name", ["prelu_grad", "batch_norm_grad"])
-def test_gradients_that_nobody_needs_are_left_out(name: str) -> None:
-    arguments = good()[name]
-    arguments[0] = None
-    getattr(_kernels, name)["float"](*arguments)
-    if name == "prelu_grad":
-        arguments[:2] = f(2, 3, 4), None
-        getattr(_kernels, name)["float"](*arguments)
+@pytest.mark.parametrize("change", [(0, 1), (0, 2**62), (1, 0), (1, 7), (2, -1), (3, 1), (4, 1), (6, 1)])
+def test_impossible_layouts_are_refused(change: tuple[int, int]) -> None:
+    """Another number of images, other outputs, lanes where there are none, a pool without its winners."""
+    layout = list(LAYOUT)
+    layout[change[0]] = change[1]
+    for name in ("conv2d_forward", "conv2d_backward"):
+        assert refuses(name, [*good()[name][:-1], tuple(layout)])
 
 
 @pytest.mark.parametrize("operation", [-1, 4])

@@ -1,46 +1,216 @@
-/* Convolution forward and its input gradient: which way they take, and what that way is told.
+/* Convolution forward and backward: which way a pass takes, and the walk over slabs of lane groups.
  *
- * The gradient is told as a convolution too: dy is the source, input and output channels change places. */
+ * The input gradient is told as a convolution too: dy is the source, input and output channels change places. */
 
-cnn_status FN(cnn_conv2d_forward)(REAL *y, const REAL *x, const REAL *w, const REAL *b, const cnn_conv2d *p) {
-    if (!cnn_conv2d_valid(p)) return CNN_BAD_SIZE;
+typedef struct {
+    FN(conv) conv;
+    int by_tiles;
+    FN(panels) panels;
+    FN(winograd) tiles;
+    int threads;
+} FN(conv_pass);
+
+/* y (or, with `gradient`, dx) from x (or dy): how arrays lie and what the sum is. */
+static void FN(conv_tell)(FN(conv) * c, const cnn_conv2d *p, const cnn_conv2d_fusion *f, int gradient) {
     const ptrdiff_t area = p->r * p->s, cin = p->c / p->groups, cout = p->k / p->groups;
-    if (FN(winograd_pays)(p, cin, cout, p->oh, p->ow)) {
-        FN(winograd) v = {.table = FN(cnn_kernels)(), .groups = p->groups, .cin = cin, .cout = cout,
-                          .from = {.images = p->n, .channels = p->c, .h = p->h, .w = p->w, .top = p->pad_h,
-                                   .left = p->pad_w},
-                          .to = {.images = p->n, .channels = p->k, .h = p->oh, .w = p->ow}, .taps = (int)p->r,
-                          .w_out = cin * area, .w_in = area, .w_group = cout * cin * area, .y = y, .x = x, .w = w, .bias = b};
-        return FN(winograd_run)(&v);
+    const FN(edge) x = {.images = p->n, .channels = p->c, .h = p->h, .w = p->w, .grid_h = 1, .grid_w = 1,
+                        .lanes = f->x_lanes};
+    const FN(edge) y = {.images = p->n, .channels = p->k, .h = p->oh, .w = p->ow, .grid_h = 1, .grid_w = 1,
+                        .lanes = f->y_lanes};
+    c->table = c->from.table = FN(cnn_kernels)();
+    c->groups = p->groups;
+    c->cin = gradient ? cout : cin;
+    c->cout = gradient ? cin : cout;
+    c->w_out = gradient ? area : cin * area;
+    c->w_in = gradient ? cin * area : area;
+    c->w_group = cout * cin * area;
+    c->from.edge = gradient ? y : x;
+    c->to.edge = c->grid = gradient ? x : y;
+    c->row = gradient ? (FN(axis)){p->h, p->oh, p->r, p->stride_h, p->pad_h, p->dilation_h, 1}
+                      : (FN(axis)){p->oh, p->h, p->r, p->stride_h, p->pad_h, p->dilation_h, 0};
+    c->col = gradient ? (FN(axis)){p->w, p->ow, p->s, p->stride_w, p->pad_w, p->dilation_w, 1}
+                      : (FN(axis)){p->ow, p->w, p->s, p->stride_w, p->pad_w, p->dilation_w, 0};
+    if (!gradient && f->pool) {
+        c->to.edge.h /= 2;
+        c->to.edge.w /= 2;
     }
-    FN(tap_conv) v = {.table = FN(cnn_kernels)(), .groups = p->groups, .cin = cin, .cout = cout,
-                      .from = {.images = p->n, .channels = p->c, .h = p->h, .w = p->w},
-                      .to = {.images = p->n, .channels = p->k, .h = p->oh, .w = p->ow},
-                      .row = {p->oh, p->h, p->r, p->stride_h, p->pad_h, p->dilation_h, 0},
-                      .col = {p->ow, p->w, p->s, p->stride_w, p->pad_w, p->dilation_w, 0},
-                      .w_out = cin * area, .w_in = area, .w_group = cout * cin * area,
-                      .y = y, .x = x, .w = w, .bias = b};
-    return FN(tap_conv_run)(&v);
 }
 
-cnn_status FN(cnn_conv2d_grad_x)(REAL *dx, const REAL *dy, const REAL *w, const cnn_conv2d *p) {
-    if (!cnn_conv2d_valid(p)) return CNN_BAD_SIZE;
-    const ptrdiff_t area = p->r * p->s, cin = p->c / p->groups, cout = p->k / p->groups;
-    if (FN(winograd_pays)(p, cout, cin, p->h, p->w)) {
-        FN(winograd) v = {.table = FN(cnn_kernels)(), .groups = p->groups, .cin = cout, .cout = cin,
-                          .from = {.images = p->n, .channels = p->k, .h = p->oh, .w = p->ow,
-                                   .top = p->r - 1 - p->pad_h, .left = p->s - 1 - p->pad_w},
-                          .to = {.images = p->n, .channels = p->c, .h = p->h, .w = p->w}, .taps = (int)p->r,
-                          .flip = 1, .w_out = area,
-                          .w_in = cin * area, .w_group = cout * cin * area, .y = dx, .x = dy, .w = w};
-        return FN(winograd_run)(&v);
+/* Chooses the way and decides how the work is cut. Lane layout and fused gradients want whole images in the lanes. */
+static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, int whole) {
+    FN(conv) *c = &v->conv;
+    const ptrdiff_t L = c->table->lanes;
+    v->by_tiles = FN(winograd_pays)(p, c->cin, c->cout, c->grid.h, c->grid.w);
+    v->tiles.taps = (int)p->r;
+    v->tiles.flip = gradient;
+    v->tiles.m = 7 - p->r;
+    const ptrdiff_t pool = c->to.pool ? 2 : 1;
+    const ptrdiff_t least_h = v->by_tiles ? v->tiles.m : gradient ? p->stride_h * pool : pool;
+    const ptrdiff_t least_w = v->by_tiles ? v->tiles.m : gradient ? p->stride_w * pool : pool;
+    FN(choose_grid)(L, least_h, least_w, whole, &c->grid);
+    c->from.edge.grid_h = c->to.edge.grid_h = c->grid.grid_h;
+    c->from.edge.grid_w = c->to.edge.grid_w = c->grid.grid_w;
+    c->to.edge.step_h = c->grid.step_h / pool;
+    c->to.edge.step_w = c->grid.step_w / pool;
+    if (v->by_tiles) {
+        FN(wino_halo)(&v->tiles, c);
+        v->threads = FN(wino_size)(&v->tiles, c);
+    } else {
+        FN(panels_halo)(c);
+        v->threads = FN(panels_size)(&v->panels, c);
     }
-    FN(tap_conv) v = {.table = FN(cnn_kernels)(), .groups = p->groups, .cin = cout, .cout = cin,
-                      .from = {.images = p->n, .channels = p->k, .h = p->oh, .w = p->ow},
-                      .to = {.images = p->n, .channels = p->c, .h = p->h, .w = p->w},
-                      .row = {p->h, p->oh, p->r, p->stride_h, p->pad_h, p->dilation_h, 1},
-                      .col = {p->w, p->ow, p->s, p->stride_w, p->pad_w, p->dilation_w, 1},
-                      .w_out = area, .w_in = cin * area, .w_group = cout * cin * area,
-                      .y = dx, .x = dy, .w = w};
-    return FN(tap_conv_run)(&v);
+}
+
+static void FN(conv_carve)(FN(conv_pass) * v, cnn_carver *carver) {
+    if (v->by_tiles) FN(wino_carve)(&v->tiles, carver, v->threads);
+    else FN(panels_carve)(&v->panels, carver, v->threads);
+}
+
+static void FN(conv_weights)(FN(conv_pass) * v) {
+    if (v->by_tiles) FN(wino_weights_run)(&v->tiles, v->threads);
+    else FN(panels_weights)(&v->panels, v->threads);
+}
+
+static void FN(conv_run)(FN(conv_pass) * v, ptrdiff_t lane_groups) {
+    if (v->by_tiles) FN(wino_run)(&v->tiles, lane_groups, v->threads);
+    else FN(panels_run)(&v->panels, lane_groups, v->threads);
+}
+
+static ptrdiff_t FN(lane_groups)(const FN(cnn_table) * t, const FN(edge) * grid) {
+    return cnn_ceil_div(FN(edge_items)(grid), t->lanes);
+}
+
+/* A convolution whose source is used for nothing else. */
+static cnn_status FN(conv_alone)(FN(conv_pass) * v) {
+    FN(conv) *c = &v->conv;
+    const ptrdiff_t lane_groups = FN(lane_groups)(c->table, &c->grid);
+    FN(source_size)(&c->from, lane_groups, SLAB_BYTES);
+    cnn_carver carver = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass && !(carver.base = carver.overflow ? NULL : cnn_workspace(carver.used))) return CNN_NO_MEMORY;
+        carver.used = 0;
+        FN(source_carve)(&c->from, &carver, v->threads);
+        FN(conv_carve)(v, &carver);
+    }
+    FN(conv_weights)(v);
+    for (ptrdiff_t first = 0; first < lane_groups; first += c->from.slab) {
+        const ptrdiff_t count = cnn_min(c->from.slab, lane_groups - first);
+        FN(source_fill)(&c->from, first, count, v->threads);
+        FN(conv_run)(v, count);
+    }
+    return CNN_OK;
+}
+
+cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const REAL *w, const REAL *b,
+                                  const REAL *scale, const cnn_conv2d *p, const cnn_conv2d_fusion *f) {
+    if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || (winner && !f->pool)) return CNN_BAD_SIZE;
+    FN(conv_pass) v = {.conv = {.w = w, .bias = scale ? NULL : b, .from = {.x = x},
+                                .to = {.scale = scale, .shift = b, .relu = f->relu, .pool = f->pool, .y = y, .winner = winner}}};
+    FN(conv_tell)(&v.conv, p, f, 0);
+    FN(conv_size)(&v, p, 0, f->x_lanes || f->y_lanes || winner);
+    return FN(conv_alone)(&v);
+}
+
+typedef struct {
+    const FN(cnn_table) * table;
+    const cnn_conv2d *p;
+    REAL *db;
+    const REAL *dy;
+} FN(grad_b);
+
+static void FN(grad_b_task)(const void *context, ptrdiff_t k, int thread) {
+    const FN(grad_b) *v = context;
+    const ptrdiff_t plane = v->p->oh * v->p->ow;
+    (void)thread;
+    v->table->sum_planes(v->db + k, v->dy + k * plane, v->p->n, v->p->k * plane, plane);
+}
+
+/* dw alone, or with `dx` the input gradient from the same planes of dy, and with `sums` those for the bias. */
+static cnn_status FN(grad_run)(FN(grad_w) * w, FN(conv_pass) * dx, FN(source) * dy, const FN(edge) * grid) {
+    const FN(cnn_table) *t = dy->table;
+    const cnn_conv2d *p = w->p;
+    const ptrdiff_t lane_groups = FN(lane_groups)(t, grid);
+    const double work = (double)p->n * (double)p->k * (double)(p->c / p->groups * p->r * p->s) * (double)(p->oh * p->ow);
+    const int threads = dx ? dx->threads : cnn_threads_for(work / 4);
+    REAL *db = dy->sums;
+    FN(source_size)(dy, lane_groups, SLAB_BYTES);
+    if (w->dw) FN(source_size)(&w->x, lane_groups, SLAB_BYTES);
+    const ptrdiff_t slab = w->dw ? cnn_min(dy->slab, w->x.slab) : dy->slab;
+    dy->slab = w->x.slab = slab;
+    cnn_carver carver = {0};
+    for (int pass = 0; pass < 2; pass++) {
+        if (pass && !(carver.base = carver.overflow ? NULL : cnn_workspace(carver.used))) return CNN_NO_MEMORY;
+        carver.used = 0;
+        FN(source_carve)(dy, &carver, threads);
+        if (db) dy->sums = cnn_carve(&carver, lane_groups * p->k, sizeof(REAL));
+        if (dx) FN(conv_carve)(dx, &carver);
+        if (w->dw) {
+            FN(source_carve)(&w->x, &carver, threads);
+            FN(grad_w_carve)(w, &carver);
+        }
+    }
+    if (dx) FN(conv_weights)(dx);
+    if (w->dw) FN(grad_w_begin)(w);
+    for (ptrdiff_t first = 0; first < lane_groups; first += slab) {
+        const ptrdiff_t count = cnn_min(slab, lane_groups - first);
+        FN(source_fill)(dy, first, count, threads);
+        if (w->dw) {
+            FN(source_fill)(&w->x, first, count, threads);
+            FN(grad_w_run)(w, first, first + count, threads);
+        }
+        if (dx) FN(conv_run)(dx, count);
+    }
+    if (w->dw) FN(grad_w_finish)(w, threads);
+    if (db) t->sum_rows(db, dy->sums, lane_groups, p->k, 0, p->k);
+    return CNN_OK;
+}
+
+cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy, const REAL *y, const uint8_t *winner,
+                                   const REAL *x, const REAL *w, const cnn_conv2d *p, const cnn_conv2d_fusion *f) {
+    if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || f->pool != (winner != NULL) ||
+        (f->relu && !f->pool && !y))
+        return CNN_BAD_SIZE;
+    const FN(cnn_table) *t = FN(cnn_kernels)();
+    const int fused = f->relu || f->pool, whole = fused || f->x_lanes || f->y_lanes || 2 * p->n > t->lanes;
+    FN(conv_pass) v = {.conv = {.w = w, .to = {.y = dx}}};
+    FN(grad_w) g = {.table = t, .p = p, .dw = dw};
+    FN(conv_tell)(&v.conv, p, f, 1);
+    FN(source) *from = &v.conv.from, plain = v.conv.from;
+    g.x = (FN(source)){.table = t, .edge = v.conv.to.edge, .x = x};
+    from->x = dy;
+    from->winner = winner;
+    from->open = f->pool || !f->relu ? NULL : y;
+    if (dx) FN(conv_size)(&v, p, 1, whole);
+    if (whole) {
+        FN(edge) grid = from->edge;
+        FN(choose_grid)(t->lanes, 1, 1, 1, &grid);
+        if (!dx) {
+            from->edge.rows = from->edge.h;
+            from->edge.cols = from->edge.w;
+        }
+        from->sums = db;
+        g.dy = from;
+        FN(grad_w_size)(&g, &grid);
+        return FN(grad_run)(&g, dx ? &v : NULL, from, &grid);
+    }
+    /* Few images: each pass cuts patches of its own. */
+    cnn_status status = CNN_OK;
+    if (dx) status = FN(conv_alone)(&v);
+    if (dw && status == CNN_OK) {
+        FN(edge) grid = plain.edge;
+        FN(choose_grid)(t->lanes, 1, 1, 0, &grid);
+        plain.x = dy;
+        plain.edge = grid;
+        plain.edge.rows = grid.step_h;
+        plain.edge.cols = grid.step_w;
+        g.dy = &plain;
+        FN(grad_w_size)(&g, &grid);
+        status = FN(grad_run)(&g, NULL, &plain, &grid);
+    }
+    if (db && status == CNN_OK) {
+        const FN(grad_b) b = {t, p, db, dy};
+        const double work = (double)p->n * (double)p->k * (double)(p->oh * p->ow);
+        cnn_parallel_for(cnn_threads_for(work / 4), p->k, FN(grad_b_task), &b);
+    }
+    return status;
 }

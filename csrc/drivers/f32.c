@@ -7,12 +7,14 @@
 #include "../real_f32.h"
 #include "lanes.h"
 #include "stream.h"
+#include "edges.h"
+#include "conv.h"
 
-#include "taps.c"
+#include "panels.c"
 #include "winograd.c"
-
+#include "grad_w.c"
 #include "conv2d.c"
-#include "conv2d_grad.c"
+#include "relayout.c"
 #include "pool2d.c"
 #include "dense.c"
 #include "elementwise.c"

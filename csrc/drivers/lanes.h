@@ -15,6 +15,7 @@ typedef struct {
     ptrdiff_t images, channels, h, w;
     ptrdiff_t grid_h, grid_w, step_h, step_w, top, left;
     ptrdiff_t rows, cols; /* of a lane plane */
+    int lanes;            /* the array itself is in lane layout, [group][channel][h][w][L]: no grid then */
 } FN(edge);
 
 static ptrdiff_t FN(edge_items)(const FN(edge) * e) { return e->images * e->grid_h * e->grid_w; }
@@ -26,23 +27,29 @@ static ptrdiff_t FN(edge_staging)(const FN(edge) * e, ptrdiff_t lanes) {
     return cnn_ceil_div(lanes, grid) * ((e->grid_h - 1) * e->step_h + e->rows) * ((e->grid_w - 1) * e->step_w + e->cols);
 }
 
-/* rows×cols of an image, (top, left) being where its (0, 0) comes to lie; 0 outside the image. */
+/* rows×cols pixels, of `depth` numbers each, of an image; (top, left) is where its (0, 0) comes to lie, outside is 0. */
 static void FN(pad_image)(REAL *dst, const REAL *src, ptrdiff_t h, ptrdiff_t w, ptrdiff_t top, ptrdiff_t left,
-                          ptrdiff_t rows, ptrdiff_t cols) {
+                          ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t depth) {
     const ptrdiff_t skip = cnn_max(0, -left), begin = cnn_min(cols, cnn_max(0, left));
     const ptrdiff_t count = cnn_max(0, cnn_min(w - skip, cols - begin));
-    for (ptrdiff_t r = 0; r < rows; r++, dst += cols) {
+    const size_t pixel = (size_t)depth * sizeof(REAL);
+    for (ptrdiff_t r = 0; r < rows; r++, dst += cols * depth) {
         const int inside = r >= top && r - top < h && count > 0;
         const ptrdiff_t first = inside ? begin : 0, n = inside ? count : 0;
-        memset(dst, 0, (size_t)first * sizeof(REAL));
-        if (n) memcpy(dst + first, src + (r - top) * w + skip, (size_t)n * sizeof(REAL));
-        memset(dst + first + n, 0, (size_t)(cols - first - n) * sizeof(REAL));
+        memset(dst, 0, (size_t)first * pixel);
+        if (n) memcpy(dst + first * depth, src + ((r - top) * w + skip) * depth, (size_t)n * pixel);
+        memset(dst + (first + n) * depth, 0, (size_t)(cols - first - n) * pixel);
     }
 }
 
 /* One channel of lane group `group` into a lane plane. */
 static void FN(pack_plane)(const FN(cnn_table) * t, const FN(edge) * e, REAL *dst, const REAL *x, ptrdiff_t group,
                            ptrdiff_t channel, REAL *staging) {
+    if (e->lanes) {
+        const REAL *plane = x + (group * e->channels + channel) * e->h * e->w * t->lanes;
+        FN(pad_image)(dst, plane, e->h, e->w, e->top, e->left, e->rows, e->cols, t->lanes);
+        return;
+    }
     const ptrdiff_t L = t->lanes, grid = e->grid_h * e->grid_w, plane = e->h * e->w, stride = e->channels * plane;
     const ptrdiff_t image = group * L / grid;
     const REAL *src = x + image * stride + channel * plane;
@@ -68,7 +75,7 @@ static void FN(pack_plane)(const FN(cnn_table) * t, const FN(edge) * e, REAL *ds
     const ptrdiff_t height = (e->grid_h - 1) * e->step_h + e->rows, width = (e->grid_w - 1) * e->step_w + e->cols;
     const REAL *from[MOST_LANES];
     for (ptrdiff_t i = 0; i * grid < lanes; i++)
-        FN(pad_image)(staging + i * height * width, src + i * stride, e->h, e->w, e->top, e->left, height, width);
+        FN(pad_image)(staging + i * height * width, src + i * stride, e->h, e->w, e->top, e->left, height, width, 1);
     for (ptrdiff_t r = 0; r < e->rows; r++, dst += e->cols * L) {
         for (ptrdiff_t l = 0; l < lanes; l++) {
             const ptrdiff_t i = l / grid, a = l / e->grid_w % e->grid_h, b = l % e->grid_w;
@@ -89,6 +96,12 @@ static void FN(unpack_rows)(const FN(cnn_table) * t, const FN(edge) * e, REAL *y
     if (grid == 1) {
         rows = cnn_min(rows, e->h - row);
         cols = cnn_min(cols, e->w - col);
+        if (e->lanes) {
+            dst = y + ((group * e->channels + channel) * plane + row * e->w + col) * L;
+            for (ptrdiff_t r = 0; r < rows; r++)
+                memcpy(dst + r * e->w * L, src + r * pitch * L, (size_t)(cols * L) * sizeof(REAL));
+            return;
+        }
         dst += row * e->w + col;
         if (cols == e->w && cols == pitch) t->planes_from_lanes(dst, stride, lanes, src, rows * cols);
         else
@@ -109,15 +122,15 @@ static void FN(unpack_rows)(const FN(cnn_table) * t, const FN(edge) * e, REAL *y
     }
 }
 
-/* The grid of patches for `n` images of oh×ow outputs: as many as fill the lanes, cut so that least is wasted. Patches
- * begin at multiples of `multiple_h`, `multiple_w`. */
-static void FN(choose_grid)(ptrdiff_t lanes, ptrdiff_t n, ptrdiff_t oh, ptrdiff_t ow, ptrdiff_t multiple_h,
-                            ptrdiff_t multiple_w, FN(edge) * out) {
+/* The grid of patches for an edge's images: as many as fill the lanes, cut so that least is wasted. Patches begin at
+ * multiples of `multiple_h`, `multiple_w`. None where `whole` images are asked for. */
+static void FN(choose_grid)(ptrdiff_t lanes, ptrdiff_t multiple_h, ptrdiff_t multiple_w, int whole, FN(edge) * out) {
+    const ptrdiff_t n = out->images, oh = out->h, ow = out->w;
     double least = (double)cnn_ceil_div(n, lanes) * (double)oh * (double)ow;
     out->grid_h = out->grid_w = 1;
     out->step_h = oh;
     out->step_w = ow;
-    for (ptrdiff_t a = 1; 2 * n <= lanes && a <= lanes; a *= 2)
+    for (ptrdiff_t a = 1; !whole && 2 * n <= lanes && a <= lanes; a *= 2)
         for (ptrdiff_t b = 1; a * b <= lanes; b *= 2) {
             const ptrdiff_t h = cnn_ceil_div(cnn_ceil_div(oh, a), multiple_h) * multiple_h;
             const ptrdiff_t w = cnn_ceil_div(cnn_ceil_div(ow, b), multiple_w) * multiple_w;

@@ -4,206 +4,236 @@
  * channels exchanged, and padding taps - 1 - pad.
  *
  * 1. filters -> u [36][group][output channel][input channel], a frequency being one element of the 6×6 tile
- * 2. images  -> lane planes with their padding, one slab of images at a time
- * 3. per unit (L images, conv group, some tiles T): v [36][input channel][T][L]; then for KB output channels at a time,
- *    product [36][KB][T][L], one matrix product per frequency, and from there to NCHW.
+ * 2. per unit (conv group, T tiles, each of L images): v [36][panel][input channel][NB][L], a panel being NB of the
+ *    tiles; then for KB output channels at a time, product [36][KB][T][L], one matrix product per frequency, and from
+ *    there through the sink.
  *
- * A unit's arrays fit a second-level cache where the channels are few. Where there are fewer units than threads could
- * use, the channels and frequencies of one unit are shared out instead. Neither changes any sum. */
+ * A unit is tiles of one lane group, as many as leave its arrays in a second-level cache, but at least so many that each
+ * filter, read from further away, is used often enough. Where there are fewer units than threads could use, the
+ * channels and frequencies of one unit, then of all lane groups together, are shared out instead. */
 
 #define FREQUENCIES 36
 
 typedef struct {
-    const FN(cnn_table) * table;
-    ptrdiff_t groups, cin, cout; /* channels per conv group */
-    FN(edge) from, to; /* how x and y lie in lanes; their images, channels, h, w, and from's padding are given */
+    FN(conv) * conv;
     int taps, flip;
-    ptrdiff_t w_out, w_in, w_group;
-    REAL *y;
-    const REAL *x, *w, *bias;
-    /* derived */
-    ptrdiff_t m, tiles_h, tiles_w, height, width; /* m×m outputs a tile; height, width of a padded lane plane */
-    ptrdiff_t unit_h, unit_w, units_h, units_w;   /* tiles of a unit, units of a plane */
-    ptrdiff_t u_f, v_f, kb, first, unit;          /* first: lane group of the slab; unit: the one that is shared out */
-    REAL *u, *filters, *source, *scratch, *staging;
-    ptrdiff_t filters_size, staging_size, v_size, product_size, strip_size, scratch_size;
+    ptrdiff_t m, tiles_h, tiles_w;              /* m×m outputs a tile; tiles of a plane */
+    ptrdiff_t unit_g, unit_h, unit_w, units_h, units_w; /* lane groups and tiles of a unit, units of a plane */
+    ptrdiff_t u_f, v_f, kb, groups, unit;       /* groups: lane groups at hand; unit: the one that is shared out */
+    int shared;
+    REAL *u, *filters, *scratch;
+    ptrdiff_t filters_size, v_size, product_size, strip_size, scratch_size;
 } FN(winograd);
 
-static void FN(wino_pack_filters)(const void *context, ptrdiff_t task, int thread) {
+static void FN(wino_pack)(const void *context, ptrdiff_t task, int thread) {
     const FN(winograd) *p = context;
-    const ptrdiff_t L = p->table->lanes, group = task / p->cout, out = task % p->cout, area = p->taps * p->taps;
+    const FN(conv) *c = p->conv;
+    const ptrdiff_t L = c->table->lanes, group = task / c->cout, out = task % c->cout, area = p->taps * p->taps;
     REAL *lanes = p->filters + thread * p->filters_size;
-    for (ptrdiff_t c = 0; c < p->cin; c += L) {
-        const int n = (int)cnn_min(L, p->cin - c);
-        p->table->lanes_from_planes(lanes, p->w + group * p->w_group + out * p->w_out + c * p->w_in, p->w_in, n, area);
-        p->table->wino_weights(p->u + task * p->cin + c, p->u_f, lanes, p->taps, p->flip, n);
+    for (ptrdiff_t i = 0; i < c->cin; i += L) {
+        const int n = (int)cnn_min(L, c->cin - i);
+        c->table->lanes_from_planes(lanes, c->w + group * c->w_group + out * c->w_out + i * c->w_in, c->w_in, n, area);
+        c->table->wino_weights(p->u + task * c->cin + i, p->u_f, lanes, p->taps, p->flip, n);
     }
 }
 
-static void FN(wino_pack_source)(const void *context, ptrdiff_t task, int thread) {
-    const FN(winograd) *p = context;
-    const ptrdiff_t channels = p->groups * p->cin;
-    FN(pack_plane)(p->table, &p->from, p->source + task * p->height * p->width * p->table->lanes, p->x,
-                   p->first + task / channels, task % channels, p->staging + thread * p->staging_size);
-}
-
-/* Where a unit lies: its lane group and conv group, its first tile, and how many tiles it has each way. */
+/* Where a unit lies: its first lane group and how many, its conv group, its first tile, how many tiles it has each way. */
 typedef struct {
-    ptrdiff_t lane_group, group, row, col, rows, cols;
+    ptrdiff_t lane_group, lane_groups, group, row, col, rows, cols, tiles;
 } FN(wino_place);
 
 static FN(wino_place) FN(wino_unit)(const FN(winograd) * p, ptrdiff_t unit) {
     const ptrdiff_t col = unit % p->units_w, row = unit / p->units_w % p->units_h, rest = unit / (p->units_w * p->units_h);
-    FN(wino_place) place = {.lane_group = rest / p->groups, .group = rest % p->groups, .row = row * p->unit_h};
+    const ptrdiff_t conv_groups = p->conv->groups;
+    FN(wino_place) place = {.lane_group = rest / conv_groups * p->unit_g, .group = rest % conv_groups,
+                            .row = row * p->unit_h};
+    place.lane_groups = cnn_min(p->unit_g, p->groups - place.lane_group);
     place.col = p->tiles_w * col / p->units_w;
     place.cols = p->tiles_w * (col + 1) / p->units_w - place.col;
     place.rows = cnn_min(p->unit_h, p->tiles_h - place.row);
+    place.tiles = place.lane_groups * place.rows * place.cols;
     return place;
 }
 
-static void FN(wino_transform)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t c, REAL *v) {
+/* Panel i of T tiles begins at tile T i / panels. */
+static ptrdiff_t FN(wino_panels)(const FN(winograd) * p, ptrdiff_t tiles) {
+    return cnn_ceil_div(tiles, p->conv->table->gemm_nb);
+}
+
+/* Channel i of the input into v. */
+static void FN(wino_transform)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t i, REAL *v) {
     const FN(wino_place) at = FN(wino_unit)(p, unit);
-    const ptrdiff_t L = p->table->lanes;
-    const REAL *x = p->source + ((at.lane_group * p->groups + at.group) * p->cin + c) * p->height * p->width * L;
-    for (ptrdiff_t r = 0; r < at.rows; r++)
-        p->table->wino_input(v + (c * at.rows + r) * at.cols * L, p->v_f,
-                             x + ((at.row + r) * p->m * p->width + at.col * p->m) * L, p->width * L, p->m * L, at.cols);
+    const FN(conv) *c = p->conv;
+    const ptrdiff_t L = c->table->lanes, width = c->from.edge.cols, panels = FN(wino_panels)(p, at.tiles);
+    ptrdiff_t tile = 0, panel = 0, begin = 0, end = at.tiles / panels;
+    for (ptrdiff_t g = 0; g < at.lane_groups; g++) {
+        const REAL *x = FN(plane)(&c->from, c->from.first + at.lane_group + g, at.group * c->cin + i);
+        for (ptrdiff_t r = 0; r < at.rows; r++)
+            for (ptrdiff_t col = 0; col < at.cols;) {
+                if (tile == end) {
+                    begin = end;
+                    end = at.tiles * (++panel + 1) / panels;
+                }
+                const ptrdiff_t n = cnn_min(end - tile, at.cols - col);
+                const ptrdiff_t from = (c->top + (at.row + r) * p->m) * width + c->left + (at.col + col) * p->m;
+                c->table->wino_input(v + (begin * c->cin + i * (end - begin) + tile - begin) * L, p->v_f, x + from * L,
+                                     width * L, p->m * L, n);
+                tile += n;
+                col += n;
+            }
+    }
 }
 
 /* The products of frequency f for output channels [k0, k1); product holds [36][k1 - k0][T][L]. */
 static void FN(wino_multiply)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t f, ptrdiff_t k0, ptrdiff_t k1,
                               const REAL *v, REAL *product) {
     const FN(wino_place) at = FN(wino_unit)(p, unit);
-    const ptrdiff_t L = p->table->lanes, tiles = at.rows * at.cols, mb = p->table->gemm_mb, nb = p->table->gemm_nb;
-    const ptrdiff_t rows = cnn_ceil_div(k1 - k0, mb), panels = cnn_ceil_div(tiles, nb);
-    FN(cnn_gemm_tile) tile = {.c_i = tiles * L, .c_j = L, .a_i = p->cin, .a_p = 1, .b_p = tiles * L, .b_j = L,
-                              .depth = p->cin, .tail = (int)L};
+    const FN(conv) *c = p->conv;
+    const ptrdiff_t L = c->table->lanes, panels = FN(wino_panels)(p, at.tiles);
+    const ptrdiff_t rows = cnn_ceil_div(k1 - k0, c->table->gemm_mb);
+    FN(cnn_gemm_tile) tile = {.c_i = at.tiles * L, .c_j = L, .a_i = c->cin, .a_p = 1, .b_j = L, .depth = c->cin,
+                              .tail = (int)L};
     for (ptrdiff_t j = 0; j < panels; j++) {
-        const ptrdiff_t from = tiles * j / panels, to = tiles * (j + 1) / panels;
-        tile.b = v + f * p->v_f + from * L;
+        const ptrdiff_t from = at.tiles * j / panels, to = at.tiles * (j + 1) / panels;
+        tile.b = v + f * p->v_f + from * c->cin * L;
+        tile.b_p = (to - from) * L;
         for (ptrdiff_t i = 0; i < rows; i++) {
             const ptrdiff_t begin = (k1 - k0) * i / rows, end = (k1 - k0) * (i + 1) / rows;
-            tile.a = p->u + f * p->u_f + (at.group * p->cout + k0 + begin) * p->cin;
-            tile.c = product + (f * (k1 - k0) + begin) * tiles * L + from * L;
-            p->table->gemm_tile(&tile, (int)(end - begin), (int)(to - from));
+            tile.a = p->u + f * p->u_f + (at.group * c->cout + k0 + begin) * c->cin;
+            tile.c = product + (f * (k1 - k0) + begin) * at.tiles * L + from * L;
+            c->table->gemm_tile(&tile, (int)(end - begin), (int)(to - from));
         }
     }
 }
 
-/* Output channel k from product, in which it is number `row` of `rows`, to NCHW. */
+/* Output channel k from product, in which it is number `row` of `rows`, through the sink. */
 static void FN(wino_finish)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t k, ptrdiff_t row, ptrdiff_t rows,
                             const REAL *product, REAL *strip) {
     const FN(wino_place) at = FN(wino_unit)(p, unit);
-    const ptrdiff_t L = p->table->lanes, m = p->m, tiles = at.rows * at.cols, cols = at.cols * m;
-    const ptrdiff_t channel = at.group * p->cout + k;
-    for (ptrdiff_t r = 0; r < at.rows; r++) {
-        p->table->wino_output(strip, cols * L, product + (row * tiles + r * at.cols) * L, rows * tiles * L,
-                              p->bias ? p->bias[channel] : 0, at.cols, (int)m);
-        FN(unpack_rows)(p->table, &p->to, p->y, p->first + at.lane_group, channel, strip, cols, (at.row + r) * m, m,
-                        at.col * m, cols);
+    const FN(conv) *c = p->conv;
+    const ptrdiff_t L = c->table->lanes, m = p->m, cols = at.cols * m, channel = at.group * c->cout + k;
+    const REAL *from = product + row * at.tiles * L;
+    for (ptrdiff_t g = 0; g < at.lane_groups; g++) {
+        for (ptrdiff_t r = 0; r < at.rows; r++, from += at.cols * L)
+            c->table->wino_output(strip + r * m * cols * L, cols * L, from, rows * at.tiles * L,
+                                  c->bias ? c->bias[channel] : 0, at.cols, (int)m);
+        FN(sink_rows)(c->table, &c->to, c->from.first + at.lane_group + g, channel, strip, cols, at.row * m, at.rows * m,
+                      at.col * m, cols);
     }
 }
 
 static void FN(wino_task)(const void *context, ptrdiff_t unit, int thread) {
     const FN(winograd) *p = context;
+    const FN(conv) *c = p->conv;
     REAL *v = p->scratch + thread * p->scratch_size, *product = v + p->v_size, *strip = product + p->product_size;
-    for (ptrdiff_t c = 0; c < p->cin; c++) FN(wino_transform)(p, unit, c, v);
-    for (ptrdiff_t k0 = 0; k0 < p->cout; k0 += p->kb) {
-        const ptrdiff_t k1 = cnn_min(p->cout, k0 + p->kb);
+    for (ptrdiff_t i = 0; i < c->cin; i++) FN(wino_transform)(p, unit, i, v);
+    for (ptrdiff_t k0 = 0; k0 < c->cout; k0 += p->kb) {
+        const ptrdiff_t k1 = cnn_min(c->cout, k0 + p->kb);
         for (ptrdiff_t f = 0; f < FREQUENCIES; f++) FN(wino_multiply)(p, unit, f, k0, k1, v, product);
         for (ptrdiff_t k = k0; k < k1; k++) FN(wino_finish)(p, unit, k, k - k0, k1 - k0, product, strip);
     }
 }
 
 /* The same three steps with one unit shared out; v and product are the first thread's, strips everyone's own. */
-static void FN(wino_shared_transform)(const void *context, ptrdiff_t c, int thread) {
+static void FN(wino_shared_transform)(const void *context, ptrdiff_t i, int thread) {
     const FN(winograd) *p = context;
     (void)thread;
-    FN(wino_transform)(p, p->unit, c, p->scratch);
+    FN(wino_transform)(p, p->unit, i, p->scratch);
 }
 
 static void FN(wino_shared_multiply)(const void *context, ptrdiff_t f, int thread) {
     const FN(winograd) *p = context;
     (void)thread;
-    FN(wino_multiply)(p, p->unit, f, 0, p->cout, p->scratch, p->scratch + p->v_size);
+    FN(wino_multiply)(p, p->unit, f, 0, p->conv->cout, p->scratch, p->scratch + p->v_size);
 }
 
 static void FN(wino_shared_finish)(const void *context, ptrdiff_t k, int thread) {
     const FN(winograd) *p = context;
     REAL *product = p->scratch + p->v_size;
-    FN(wino_finish)(p, p->unit, k, k, p->cout, product, product + p->product_size + thread * p->strip_size);
+    FN(wino_finish)(p, p->unit, k, k, p->conv->cout, product, product + p->product_size + thread * p->strip_size);
 }
 
-#define WINO_V_BYTES (384 << 10)       /* v and product of a unit: together a second-level cache */
-#define WINO_PRODUCT_BYTES (256 << 10)
-#define WINO_MIN_TILES 4               /* as many vectors as the product's register tile takes */
+/* Decides where the source has to lie: rows and columns for whole tiles. A cropping convolution has `top` inside. */
+static void FN(wino_halo)(FN(winograd) * p, FN(conv) * c) {
+    FN(edge) *e = &c->from.edge;
+    const ptrdiff_t pad_h = p->flip ? p->taps - 1 - c->row.pad : c->row.pad;
+    const ptrdiff_t pad_w = p->flip ? p->taps - 1 - c->col.pad : c->col.pad;
+    const int cut = c->grid.grid_h * c->grid.grid_w > 1;
+    p->conv = c;
+    p->tiles_h = cnn_ceil_div(c->grid.step_h, p->m);
+    p->tiles_w = cnn_ceil_div(c->grid.step_w, p->m);
+    e->step_h = c->grid.step_h;
+    e->step_w = c->grid.step_w;
+    e->top = cut ? pad_h : cnn_max(0, pad_h);
+    e->left = cut ? pad_w : cnn_max(0, pad_w);
+    c->top = e->top - pad_h;
+    c->left = e->left - pad_w;
+    e->rows = c->top + p->tiles_h * p->m + p->taps - 1;
+    e->cols = c->left + p->tiles_w * p->m + p->taps - 1;
+    if (!cut) {
+        e->rows = cnn_max(e->rows, e->top + e->h);
+        e->cols = cnn_max(e->cols, e->left + e->w);
+    }
+}
 
-static cnn_status FN(winograd_run)(FN(winograd) * p) {
-    const FN(cnn_table) *table = p->table;
-    const ptrdiff_t L = table->lanes, size = (ptrdiff_t)sizeof(REAL);
-    p->m = 7 - p->taps;
-    FN(choose_grid)(L, p->to.images, p->to.h, p->to.w, p->m, p->m, &p->to);
-    const ptrdiff_t lane_groups = cnn_ceil_div(FN(edge_items)(&p->to), L);
-    p->tiles_h = cnn_ceil_div(p->to.step_h, p->m);
-    p->tiles_w = cnn_ceil_div(p->to.step_w, p->m);
-    p->height = p->tiles_h * p->m + p->taps - 1;
-    p->width = p->tiles_w * p->m + p->taps - 1;
-    p->from.grid_h = p->to.grid_h;
-    p->from.grid_w = p->to.grid_w;
-    p->from.step_h = p->to.step_h;
-    p->from.step_w = p->to.step_w;
-    p->from.rows = p->height;
-    p->from.cols = p->width;
-    p->staging_size = FN(edge_staging)(&p->from, L);
-    const ptrdiff_t most = cnn_max(WINO_MIN_TILES, WINO_V_BYTES / (FREQUENCIES * p->cin * L * size));
+#define WINO_BYTES (512 << 10) /* v and a product of a unit: about a second-level cache */
+#define WINO_MIN_TILES 2       /* panels that a unit has at least, where the filters do not fit the cache with it */
+
+/* Decides how the work is cut, after wino_halo; returns the threads to use. */
+static int FN(wino_size)(FN(winograd) * p, FN(conv) * c) {
+    const FN(cnn_table) *table = c->table;
+    const ptrdiff_t L = table->lanes, nb = table->gemm_nb, mb = table->gemm_mb, size = (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t lane_groups = cnn_ceil_div(FN(edge_items)(&c->grid), L), kb = cnn_min(c->cout, 4 * mb);
+    const ptrdiff_t most = cnn_max(WINO_MIN_TILES * nb, WINO_BYTES / (FREQUENCIES * (c->cin + kb) * L * size) / nb * nb);
+    p->unit_g = 1;
     p->units_w = cnn_ceil_div(p->tiles_w, most);
     p->unit_w = cnn_ceil_div(p->tiles_w, p->units_w);
     p->unit_h = cnn_min(p->tiles_h, cnn_max(1, most / p->tiles_w));
     p->units_h = cnn_ceil_div(p->tiles_h, p->unit_h);
-    const ptrdiff_t tiles = p->unit_h * p->unit_w;
-
-    const double group_bytes = (double)(p->groups * p->cin) * (double)(p->height * p->width * L) * (double)size;
-    const ptrdiff_t slab = cnn_min(lane_groups, cnn_max(1, (ptrdiff_t)(SLAB_BYTES / group_bytes)));
-    const ptrdiff_t units = p->groups * p->units_h * p->units_w; /* of a lane group */
-    const double work = (double)lane_groups * (double)(units * tiles * L * FREQUENCIES) * (double)(p->cin * p->cout);
+    const double work = (double)lane_groups * (double)(p->tiles_h * p->tiles_w * L * FREQUENCIES) *
+                        (double)(c->groups * c->cin * c->cout);
     const int threads = cnn_threads_for(work / 4);
-    const int shared = threads > 1 && slab * units < 2 * threads;
-    p->kb = WINO_PRODUCT_BYTES / (FREQUENCIES * tiles * L * size) / table->gemm_mb * table->gemm_mb;
-    p->kb = shared ? p->cout : cnn_min(p->cout, cnn_max(p->kb, table->gemm_mb));
-    p->u_f = p->groups * p->cout * p->cin;
-    p->v_f = (p->cin * tiles + 1 - p->cin * tiles % 2) * L; /* an odd number of vectors: spreads over the cache's sets */
+    const ptrdiff_t units = c->groups * p->units_h * p->units_w; /* of a lane group */
+    p->shared = threads > 1 && lane_groups * units < 2 * threads;
+    /* Small images in few lane groups, or to be shared out: all of them are one unit, so that filters are read once. */
+    if (p->unit_h == p->tiles_h && p->units_w == 1)
+        p->unit_g = p->shared ? lane_groups : cnn_max(1, cnn_min(lane_groups, most / (p->unit_h * p->unit_w)));
+    const ptrdiff_t tiles = p->unit_g * p->unit_h * p->unit_w;
+    p->kb = p->shared ? c->cout : kb;
+    p->u_f = c->groups * c->cout * c->cin;
+    p->v_f = (c->cin * tiles + 1 - c->cin * tiles % 2) * L; /* an odd number of vectors: spreads over the cache's sets */
     p->v_size = FREQUENCIES * p->v_f;
     p->product_size = FREQUENCIES * p->kb * tiles * L;
-    p->strip_size = p->m * p->m * p->unit_w * L;
+    p->strip_size = p->m * p->m * p->unit_h * p->unit_w * L;
     p->scratch_size = p->v_size + p->product_size + p->strip_size;
     p->filters_size = p->taps * p->taps * L;
+    return threads;
+}
 
-    cnn_carver carver = {0};
-    for (int pass = 0; pass < 2; pass++) {
-        if (pass && !(carver.base = carver.overflow ? NULL : cnn_workspace(carver.used))) return CNN_NO_MEMORY;
-        carver.used = 0;
-        p->u = cnn_carve(&carver, FREQUENCIES * p->u_f, sizeof(REAL));
-        p->filters = cnn_carve(&carver, threads * p->filters_size, sizeof(REAL));
-        p->staging = cnn_carve(&carver, threads * p->staging_size, sizeof(REAL));
-        p->source = cnn_carve(&carver, slab * p->groups * p->cin * p->height * p->width * L, sizeof(REAL));
-        p->scratch = cnn_carve(&carver, shared ? p->scratch_size + threads * p->strip_size : threads * p->scratch_size,
-                               sizeof(REAL));
+static void FN(wino_carve)(FN(winograd) * p, cnn_carver *carver, int threads) {
+    p->u = cnn_carve(carver, FREQUENCIES * p->u_f, sizeof(REAL));
+    p->filters = cnn_carve(carver, threads * p->filters_size, sizeof(REAL));
+    p->scratch = cnn_carve(carver, p->shared ? p->scratch_size + threads * p->strip_size : threads * p->scratch_size,
+                           sizeof(REAL));
+}
+
+static void FN(wino_weights_run)(FN(winograd) * p, int threads) {
+    cnn_parallel_for(threads, p->conv->groups * p->conv->cout, FN(wino_pack), p);
+}
+
+/* The outputs of `count` lane groups, whose sources are packed. */
+static void FN(wino_run)(FN(winograd) * p, ptrdiff_t count, int threads) {
+    const ptrdiff_t units = cnn_ceil_div(count, p->unit_g) * p->conv->groups * p->units_h * p->units_w;
+    p->groups = count;
+    if (!p->shared) {
+        cnn_parallel_for(threads, units, FN(wino_task), p);
+        return;
     }
-    cnn_parallel_for(threads, p->groups * p->cout, FN(wino_pack_filters), p);
-    for (p->first = 0; p->first < lane_groups; p->first += slab) {
-        const ptrdiff_t here = cnn_min(slab, lane_groups - p->first);
-        cnn_parallel_for(threads, here * p->groups * p->cin, FN(wino_pack_source), p);
-        if (!shared) {
-            cnn_parallel_for(threads, here * units, FN(wino_task), p);
-            continue;
-        }
-        for (p->unit = 0; p->unit < here * units; p->unit++) {
-            cnn_parallel_for(threads, p->cin, FN(wino_shared_transform), p);
-            cnn_parallel_for(threads, FREQUENCIES, FN(wino_shared_multiply), p);
-            cnn_parallel_for(threads, p->cout, FN(wino_shared_finish), p);
-        }
+    for (p->unit = 0; p->unit < units; p->unit++) {
+        cnn_parallel_for(threads, p->conv->cin, FN(wino_shared_transform), p);
+        cnn_parallel_for(threads, FREQUENCIES, FN(wino_shared_multiply), p);
+        cnn_parallel_for(threads, p->conv->cout, FN(wino_shared_finish), p);
     }
-    return CNN_OK;
 }
 
 /* Whether tiles beat the direct sum, by multiply-adds (a vector load or store counted as one): a function of the sizes

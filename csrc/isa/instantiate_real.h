@@ -9,12 +9,11 @@
 #include "../kernels/normalize.c"
 #include "../kernels/lanes.c"
 #include "../kernels/pool.c"
+#include "../kernels/fused.c"
 #include "../kernels/winograd.c"
 
 const FN(cnn_table) KERNEL(table) = {
     .lanes = LANES,
-    .conv_kb = CONV_KB,
-    .conv_pb = CONV_PB,
     .grad_kb = GRAD_KB,
     .grad_tb = GRAD_TB,
     .gemm_mb = GEMM_MB,

@@ -1,27 +1,28 @@
-/* Direct convolution in lane layout: the forward tile (also used, with other taps, for the input gradient) and the
- * weight-gradient tile. Equations: kernels.h. The accumulators of a tile stay in registers over the whole sum. */
+/* Direct convolution in lane layout: the tile of a sum over taps, and that of the weight gradient. Equations: kernels.h.
+ * The accumulators of a tile stay in registers over the whole sum. */
 
-static INLINE void FN(conv_body)(const FN(cnn_conv_tile) * t, const int kb, const int pb) {
-    vec acc[CONV_KB][CONV_PB];
-    UNROLL for (int k = 0; k < kb; k++) {
-        const vec b = vec_set1(t->bias ? t->bias[k] : 0);
-        UNROLL for (int i = 0; i < pb; i++) acc[k][i] = b;
+static INLINE void FN(tap_body)(const FN(cnn_tap_tile) * t, const int mb, const int nb) {
+    vec acc[GEMM_MB][GEMM_NB];
+    UNROLL for (int i = 0; i < mb; i++) {
+        const vec b = vec_set1(t->bias ? t->bias[i] : 0);
+        UNROLL for (int j = 0; j < nb; j++) acc[i][j] = b;
     }
+    const REAL *a = t->a, *x = t->x;
     const ptrdiff_t x_p = t->x_p;
-    for (ptrdiff_t c = 0; c < t->channels; c++) {
-        const REAL *x = t->x + c * t->x_c, *w = t->w + c * t->w_c;
-        for (const FN(cnn_tap) *tap = t->tap, *end = tap + t->taps; tap < end; tap++) {
-            vec wk[CONV_KB];
-            UNROLL for (int k = 0; k < kb; k++) wk[k] = vec_set1(w[tap->w + k]);
-            UNROLL for (int i = 0; i < pb; i++) {
-                vec xi = vec_load(x + tap->x + i * x_p);
-                vec_keep(xi);
-                UNROLL for (int k = 0; k < kb; k++) acc[k][i] = vec_fma(wk[k], xi, acc[k][i]);
+    for (ptrdiff_t q = 0; q < t->channels; q++, x += t->x_c)
+        for (const ptrdiff_t *tap = t->tap, *end = tap + t->taps; tap < end; tap++, a += GEMM_MB) {
+            vec xj[GEMM_NB];
+            UNROLL for (int j = 0; j < nb; j++) {
+                xj[j] = vec_load(x + *tap + j * x_p);
+                vec_keep(xj[j]);
+            }
+            UNROLL for (int i = 0; i < mb; i++) {
+                const vec ai = vec_set1(a[i]);
+                UNROLL for (int j = 0; j < nb; j++) acc[i][j] = vec_fma(ai, xj[j], acc[i][j]);
             }
         }
-    }
-    UNROLL for (int k = 0; k < kb; k++)
-        UNROLL for (int i = 0; i < pb; i++) vec_store(t->y + k * t->y_k + i * t->y_p, acc[k][i]);
+    UNROLL for (int i = 0; i < mb; i++)
+        UNROLL for (int j = 0; j < nb; j++) vec_store(t->c + i * t->c_i + j * t->c_j, acc[i][j]);
 }
 
 static INLINE void FN(grad_body)(const FN(cnn_grad_tile) * t, const int kb, const int tb) {
@@ -61,17 +62,19 @@ static INLINE void FN(grad_body)(const FN(cnn_grad_tile) * t, const int kb, cons
 }
 
 /* Instances for every tile size: the body inlined with constant sizes, chosen by a switch that costs one jump. */
-#define CONV_CASE(k, i) \
-    case (k) * 8 + (i): if ((k) <= CONV_KB && (i) <= CONV_PB) FN(conv_body)(t, (k), (i)); break;
+#define TAP_CASE(i, j) \
+    case (i) * 8 + (j): if ((i) <= GEMM_MB && (j) <= GEMM_NB) FN(tap_body)(t, (i), (j)); break;
 #define GRAD_CASE(k, j) \
     case (k) * 8 + (j): if ((k) <= GRAD_KB && (j) <= GRAD_TB) FN(grad_body)(t, (k), (j)); break;
 #define EACH_COLUMN(CASE, k) CASE(k, 1) CASE(k, 2) CASE(k, 3) CASE(k, 4) CASE(k, 5) CASE(k, 6) CASE(k, 7)
 
-void KERNEL(conv_tile)(const FN(cnn_conv_tile) * t, int kb, int pb) {
-    switch (kb * 8 + pb) {
-        EACH_COLUMN(CONV_CASE, 1)
-        EACH_COLUMN(CONV_CASE, 2)
-        EACH_COLUMN(CONV_CASE, 3)
+void KERNEL(tap_tile)(const FN(cnn_tap_tile) * t, int mb, int nb) {
+    switch (mb * 8 + nb) {
+        EACH_COLUMN(TAP_CASE, 1)
+        EACH_COLUMN(TAP_CASE, 2)
+        EACH_COLUMN(TAP_CASE, 3)
+        EACH_COLUMN(TAP_CASE, 4)
+        EACH_COLUMN(TAP_CASE, 5)
     }
 }
 
@@ -85,6 +88,6 @@ void KERNEL(grad_tile)(const FN(cnn_grad_tile) * t, int kb, int tb) {
     }
 }
 
-#undef CONV_CASE
+#undef TAP_CASE
 #undef GRAD_CASE
 #undef EACH_COLUMN

@@ -109,9 +109,9 @@ void KERNEL(sum_parts)(REAL *y, const REAL *x, ptrdiff_t parts, ptrdiff_t stride
     }
 }
 
-/* As many chains as a convolution tile has accumulators, at least enough to hide the latency of two units: what no
+/* As many chains as a product tile has accumulators, at least enough to hide the latency of two units: what no
  * kernel exceeds, and no memory slows. */
-#define CHAINS (CONV_KB * CONV_PB > 12 ? CONV_KB * CONV_PB : 12)
+#define CHAINS (GEMM_MB * GEMM_NB > 12 ? GEMM_MB * GEMM_NB : 12)
 
 void KERNEL(fma_peak)(REAL *y, ptrdiff_t n) {
     vec s[CHAINS], half = vec_set1((REAL)0.5), one = vec_set1(1), sum = {0};

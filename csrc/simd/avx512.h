@@ -20,8 +20,6 @@
 #define SIMD_STREAM_f64(p, v) _mm512_stream_pd(p, (__m512d)(v))
 #define SIMD_FENCE() _mm_sfence()
 
-#define CONV_KB 3
-#define CONV_PB 7
 #define GRAD_KB 5
 #define GRAD_TB 5
 #define GEMM_MB 5

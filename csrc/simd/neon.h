@@ -8,8 +8,6 @@
 #define SIMD_SQRT_f64(v) ((vec_f64)vsqrtq_f64((float64x2_t)(v)))
 #define SIMD_KEEP(v) __asm__("" : "+w"(v))
 
-#define CONV_KB 3
-#define CONV_PB 7
 #define GRAD_KB 5
 #define GRAD_TB 5
 #define GEMM_MB 5

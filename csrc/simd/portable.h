@@ -9,8 +9,6 @@
 #define SIMD_KEEP(v) ((void)0)
 
 /* Register tiles for 16 registers, one of them taken by the product: see kernels/conv.c, kernels/dense.c. */
-#define CONV_KB 2
-#define CONV_PB 4
 #define GRAD_KB 3
 #define GRAD_TB 3
 #define GEMM_MB 2

@@ -1,0 +1,62 @@
+/* A convolution in one direction: one description, because forward and input gradient are both sums over taps. Included
+ * once per REAL.
+ *
+ * An output row reads, for each tap row, one source row; an output pixel, for each tap column, one source column.
+ * Forward, output o reads source o*stride + t*dilation - pad. For the gradient the source is dy, and o reads
+ * (o + pad - t*dilation)/stride where that division is exact: the outputs fall into `stride` phases, each with its own
+ * taps and each a convolution of stride 1. What lies outside the source are zeros in a halo of the packed planes. */
+
+typedef struct {
+    ptrdiff_t out, in, taps, stride, pad, dilation;
+    int gradient;
+} FN(axis);
+
+/* The outputs of one phase: o = first + step*j, j < count, read source index start(t) + advance*j. */
+typedef struct {
+    ptrdiff_t first, step, count, advance;
+} FN(phase);
+
+static ptrdiff_t FN(phases)(const FN(axis) * a) { return a->gradient ? cnn_min(a->stride, a->out) : 1; }
+
+static FN(phase) FN(phase_of)(const FN(axis) * a, ptrdiff_t i) {
+    if (!a->gradient) return (FN(phase)){0, 1, a->out, a->stride};
+    return (FN(phase)){i, a->stride, (a->out - 1 - i) / a->stride + 1, 1};
+}
+
+/* Source index that output o reads through tap t; 0 if it reads none. */
+static int FN(reads)(const FN(axis) * a, ptrdiff_t o, ptrdiff_t t, ptrdiff_t *at) {
+    const ptrdiff_t v = o + a->pad - t * a->dilation;
+    *at = a->gradient ? v / a->stride : o * a->stride + t * a->dilation - a->pad;
+    return !a->gradient || v % a->stride == 0;
+}
+
+/* The number of taps of phases [i, end). */
+static ptrdiff_t FN(phase_taps)(const FN(axis) * a, ptrdiff_t i, ptrdiff_t end) {
+    ptrdiff_t at, n = 0;
+    for (; i < end; i++)
+        for (ptrdiff_t t = 0; t < a->taps; t++) n += FN(reads)(a, i, t, &at);
+    return n;
+}
+
+/* Zeros needed before and after the source so that no tap of any output leaves it. */
+static void FN(halo)(const FN(axis) * a, ptrdiff_t *before, ptrdiff_t *after) {
+    const ptrdiff_t reach = (a->taps - 1) * a->dilation;
+    const ptrdiff_t least = a->gradient ? (a->pad - reach) / a->stride : -a->pad;
+    const ptrdiff_t most = a->gradient ? (a->out - 1 + a->pad) / a->stride : (a->out - 1) * a->stride + reach - a->pad;
+    *before = cnn_max(0, -least);
+    *after = cnn_max(0, most - (a->in - 1));
+}
+
+/* A convolution in one direction, as this file and winograd.c take it. */
+typedef struct {
+    const FN(cnn_table) * table;
+    ptrdiff_t groups, cin, cout;    /* channels per conv group, in the direction of this pass */
+    FN(axis) row, col;              /* of an image; once the grid is chosen, of a patch */
+    ptrdiff_t w_out, w_in, w_group; /* strides of the weight for an output channel, an input channel, a group */
+    const REAL *w, *bias;
+    FN(source) from;
+    FN(sink) to;
+    FN(edge) grid;                  /* how the outputs before pooling are cut into patches */
+    int whole;                      /* images must not be cut */
+    ptrdiff_t top, left;            /* where the axes' source index 0 lies in a plane of `from` */
+} FN(conv);

@@ -1,0 +1,61 @@
+/* What a convolution does on its outputs' way out, and their gradients' way in; and its inputs in panels. Equations:
+ * kernels.h. A window's winner is its first maximum, row by row, or its last NaN, as in pool.c. */
+
+typedef int8_t FN(bytes) __attribute__((vector_size(SIMD_BYTES / REAL_BYTES)));
+typedef int8_t FN(bytes_mem) __attribute__((vector_size(SIMD_BYTES / REAL_BYTES), aligned(1), may_alias));
+
+static INLINE void FN(store_bytes)(uint8_t *p, ivec v) { *(FN(bytes_mem) *)p = __builtin_convertvector(v, FN(bytes)); }
+static INLINE ivec FN(load_bytes)(const uint8_t *p) { return __builtin_convertvector(*(const FN(bytes_mem) *)p, ivec); }
+
+static INLINE void FN(pool2_step)(vec *best, ivec *winner, vec v, int at) {
+    const ivec beats = (ivec)(v > *best) | (ivec)(v != v);
+    *best = vec_select(beats, v, *best);
+    *winner = (*winner & ~beats) | (((ivec){0} + at) & beats);
+}
+
+void KERNEL(pool2)(REAL *y, uint8_t *winner, const REAL *x, ptrdiff_t pitch, ptrdiff_t count, int relu) {
+    const REAL *below = x + pitch * LANES;
+    for (ptrdiff_t q = 0; q < count; q++, x += 2 * LANES, below += 2 * LANES) {
+        ivec at = {0};
+        vec best = vec_load(x);
+        FN(pool2_step)(&best, &at, vec_load(x + LANES), 1);
+        FN(pool2_step)(&best, &at, vec_load(below), 2);
+        FN(pool2_step)(&best, &at, vec_load(below + LANES), 3);
+        if (relu) {
+            const vec zero = {0};
+            const ivec open = (ivec)(best > zero), nan = (ivec)(best != best);
+            best = (vec)((ivec)best & (open | nan));
+            at |= ~open;
+        }
+        vec_store(y + q * LANES, best);
+        if (winner) FN(store_bytes)(winner + q * LANES, at);
+    }
+}
+
+void KERNEL(pool2_grad)(REAL *dx, ptrdiff_t pitch, const REAL *dy, const uint8_t *winner, ptrdiff_t count) {
+    REAL *below = dx + pitch * LANES;
+    for (ptrdiff_t q = 0; q < count; q++, dx += 2 * LANES, below += 2 * LANES) {
+        const ivec d = (ivec)vec_load(dy + q * LANES), at = FN(load_bytes)(winner + q * LANES);
+        vec_store(dx, (vec)(d & (ivec)(at == 0)));
+        vec_store(dx + LANES, (vec)(d & (ivec)(at == 1)));
+        vec_store(below, (vec)(d & (ivec)(at == 2)));
+        vec_store(below + LANES, (vec)(d & (ivec)(at == 3)));
+    }
+}
+
+static INLINE void FN(panel_body)(REAL *panel, const REAL *x, const ptrdiff_t *tap, ptrdiff_t taps, ptrdiff_t channels,
+                                  ptrdiff_t x_c, ptrdiff_t x_p, const int count) {
+    for (ptrdiff_t c = 0; c < channels; c++, x += x_c)
+        for (ptrdiff_t t = 0; t < taps; t++, panel += count * LANES)
+            UNROLL for (int i = 0; i < count; i++) vec_store(panel + i * LANES, vec_load(x + tap[t] + i * x_p));
+}
+
+void KERNEL(panel)(REAL *panel, const REAL *x, const ptrdiff_t *tap, ptrdiff_t taps, ptrdiff_t channels, ptrdiff_t x_c,
+                   ptrdiff_t x_p, int count) {
+    switch (count) {
+        case 1: FN(panel_body)(panel, x, tap, taps, channels, x_c, x_p, 1); break;
+        case 2: FN(panel_body)(panel, x, tap, taps, channels, x_c, x_p, 2); break;
+        case 3: FN(panel_body)(panel, x, tap, taps, channels, x_c, x_p, 3); break;
+        case 4: FN(panel_body)(panel, x, tap, taps, channels, x_c, x_p, 4); break;
+    }
+}
