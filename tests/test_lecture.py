@@ -592,7 +592,7 @@ def test_L35_the_receptive_field_grows_with_depth() -> None:
     assert [row[-3:] for row in cells(deep)] == [[f"{n} × {n}", "1", f"{n // 2}"] for n in (1, 3, 5, 7)]
 
 
-def test_L35_size_stride_and_centre_are_the_footprint_of_a_gradient() -> None:
+def test_L35_size_stride_and_centre_are_the_footprint_of_a_gradient(direct) -> None:
     layers = list(models.lenet5(rng=0, dtype=np.float64).layers.values())[:6]
     x = np.random.default_rng(0).random((50, 1, 28, 28))
     for depth in range(1, 7):

@@ -148,6 +148,6 @@ def test_directives_and_flags_stand_in_setup_only() -> None:
 
 def test_no_file_names_a_home_or_a_workplace() -> None:
     pattern = re.compile(r"/(root|work|home)/\w")
-    for path in [*MODULES, *C_FILES, *ROOT.glob("*.*"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.py")]:
+    for path in [*MODULES, *C_FILES, *ROOT.glob("*.*"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.py")]:
         if path.is_file() and path.suffix in {".py", ".c", ".h", ".md", ".toml", ".in"}:
             assert not pattern.search(path.read_text(encoding="utf-8")), path.name

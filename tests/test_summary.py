@@ -43,6 +43,7 @@ NETS: dict[str, Callable[[Node], Node]] = {
     "pools": lambda x: AvgPool2d(3, 2, 1)(MaxPool2d((2, 3), 2)(x)),
     "relu": lambda x: conv(1, 3, 2, 1)(ReLU()(conv(1, 3)(x))),
     "lenet-like": lambda x: MaxPool2d(2)(ReLU()(conv(1, 5, 1, 2)(MaxPool2d(2)(ReLU()(conv(1, 5, 1, 2)(x)))))),
+    "many-channels": lambda x: conv(8, 3, padding=1)(conv(8, 3, padding=1)(Concat()(*8 * [x]))),
     "branches": branches,
     "off-centre": off_centre,
 }
@@ -73,7 +74,7 @@ def axes(text: str, between: str) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("net", NETS.values(), ids=NETS.keys())
-def test_a_receptive_field_is_the_footprint_of_a_gradient(net: Callable[[Node], Node]) -> None:
+def test_a_receptive_field_is_the_footprint_of_a_gradient(net: Callable[[Node], Node], direct: None) -> None:
     x = Input((1, SIZE, SIZE))
     model = Model(x, net(x))
     header, *lines = model.summary().splitlines()
