@@ -1,6 +1,6 @@
 """Plans: a graph turned into steps over buffers, once for each batch shape.
 
-All decisions fall when a plan is made: which step reads and writes which buffer, where gradients of several readers
+All decisions fall when a plan is made: what is fused and how it lies (`cnnlib.lowering`), which step reads and writes which buffer, where gradients of several readers
 are added, what need not be computed. A pass then only walks over its steps. Buffers belong to the plan and serve again
 in every call, so that nothing of an array's size is allocated after the first training step.
 
@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from cnnlib import functional
 from cnnlib.errors import ShapeError, TrainingError
 from cnnlib.graph import Graph, Shape
-from cnnlib.layers.base import Layer
+from cnnlib.layers import BatchNorm2d
+from cnnlib.lowering import Task, lower
 from cnnlib.memory import Block, Memory
+from cnnlib.operations import lanes
 
 __all__ = ["Plan", "PlanCache", "PlanKey", "Step"]
 
@@ -47,30 +49,35 @@ class Route:
 
 @dataclass
 class Step:
-    """One layer at its place: reads the values (or gradient) of nodes by index, writes those of others."""
+    """One task with its buffer: reads the values (or gradient) of some numbers, writes those of others."""
 
-    layer: Layer
-    node: int
-    sources: tuple[int, ...]
+    task: Task
     shape: Shape
     training: bool
     out: Array | None  # None: the layer returns a view of its input
     saved: Any = None
 
+    @property
+    def learns(self) -> bool:
+        """Whether any of its parameters does."""
+        parameters = (p for layer in self.task.layers for p in layer.parameters().values())
+        return any(not parameter.frozen for parameter in parameters)
+
     def forward(self, values: list[Array]) -> None:
-        """Compute the node's value."""
-        inputs = [values[source] for source in self.sources]
-        y, self.saved = self.layer.apply(*inputs, training=self.training, out=self.out)
+        """Compute the value."""
+        inputs = [values[source] for source in self.task.sources]
+        y, self.saved = self.task.run.apply(*inputs, training=self.training, out=self.out)
         if y is not self.out:
             y = self._placed(y, self.out, self.shape, "apply")
-        values[self.node] = y
+        values[self.task.value] = y
 
     def backward(self, gradients: list[Array | None], route: Route) -> None:
-        """Send the node's gradient on to the step's inputs, and into the layer's parameters."""
-        dy, gradients[self.node] = gradients[self.node], None
+        """Send the value's gradient on to the step's inputs, and into the layers' parameters."""
+        task = self.task
+        dy, gradients[task.value] = gradients[task.value], None
         assert dy is not None
-        dxs = self.layer.gradients(dy, self.saved, route.needs, route.outs)
-        for source, needed, dx, out, total in zip(self.sources, route.needs, dxs, route.outs, route.sums, strict=True):
+        dxs = task.run.gradients(dy, self.saved, route.needs, route.outs)
+        for source, needed, dx, out, total in zip(task.sources, route.needs, dxs, route.outs, route.sums, strict=True):
             if not needed:
                 continue
             if dx is None or dx is not out:
@@ -83,7 +90,7 @@ class Step:
         expected = out.shape if out is not None else shape
         if array is None or (expected is not None and array.shape != expected):
             got = None if array is None else array.shape
-            raise ShapeError(f"{self.layer!r}: {method} returned shape {got}, output_shape promised {expected}")
+            raise ShapeError(f"{self.task.run!r}: {method} returned shape {got}, output_shape promised {expected}")
         if out is None:
             return array
         np.copyto(out, array)
@@ -101,20 +108,26 @@ class Plan:
     def __init__(self, graph: Graph, batch: int, dtype: np.dtype[Any], training: bool) -> None:
         self.graph = graph
         self.key: PlanKey = (batch, dtype, training)
+        self.lowered = lower(graph, batch, dtype, training)
+        self._conditions = conditions(graph, dtype)
         self.steps = self._plan_forward()
         self._frozen: tuple[bool, ...] = ()
         self._routes: dict[bool, list[tuple[Step, Route]]] = {}
         self._gradient_memory = Memory()
         self._inputs: dict[int, Array] = {}
 
+    def serves(self, graph: Graph, key: PlanKey) -> bool:
+        """Whether it is a plan for `key`, as things are now."""
+        return self.key == key and self._conditions == conditions(graph, key[1])
+
     def forward(self, xs: Sequence[Array]) -> list[Array]:
         """Return the outputs for inputs of shape N × input shape."""
-        values: list[Any] = [None] * len(self.graph.nodes)
+        values: list[Any] = [None] * len(self.lowered.shapes)
         for node, x in zip(self.graph.inputs, xs, strict=True):
             values[node] = self._converted(node, x)
         for step in self.steps:
             step.forward(values)
-        return [values[node] for node in self.graph.outputs]
+        return [values[value] for value in self.lowered.outputs]
 
     def backward(self, dys: Sequence[Array], needs_input_grad: bool = True) -> list[Array | None]:
         """Return the inputs' gradients (None if not needed) from those of the outputs; parameters' are added.
@@ -123,15 +136,15 @@ class Plan:
         """
         if not self.key[2]:
             raise TrainingError("backward after a forward pass for inference: use forward(x, training=True)")
-        frozen = tuple(not _learns(step.layer) for step in self.steps)
+        frozen = tuple(not step.learns for step in self.steps)
         if frozen != self._frozen:
             self._frozen, self._routes, self._gradient_memory = frozen, {}, Memory()
         if needs_input_grad not in self._routes:
             self._routes[needs_input_grad] = self._plan_backward(needs_input_grad)
-        gradients: list[Array | None] = [None] * len(self.graph.nodes)
-        for node, dy in zip(self.graph.outputs, dys, strict=True):
-            before = gradients[node]
-            gradients[node] = dy if before is None else before + dy
+        gradients: list[Array | None] = [None] * len(self.lowered.shapes)
+        for value, dy in zip(self.lowered.outputs, dys, strict=True):
+            before = gradients[value]
+            gradients[value] = dy if before is None else before + dy
         for step, route in self._routes[needs_input_grad]:
             step.backward(gradients, route)
         return [gradients[node] if needs_input_grad else None for node in self.graph.inputs]
@@ -145,95 +158,86 @@ class Plan:
         return functional.as_input(x, dtype, out=self._inputs[node])
 
     def _plan_forward(self) -> list[Step]:
-        batch, dtype, training = self.key
-        graph, memory = self.graph, Memory()
-        readers = [0] * len(graph.nodes)
-        for sources in graph.sources:
-            for source in sources:
-                readers[source] += 1
-        for node in graph.outputs:
-            readers[node] += 1
+        dtype, training = self.key[1:]
+        lowered, memory = self.lowered, Memory()
+        readers = [0] * len(lowered.shapes)
+        for value in [*(source for task in lowered.tasks for source in task.sources), *lowered.outputs]:
+            readers[value] += 1
 
-        blocks: list[Block | None] = [None] * len(graph.nodes)
-        views: list[bool] = []
-        for node, (description, sources) in enumerate(zip(graph.nodes, graph.sources, strict=True)):
-            layer = description.layer
-            views.append(layer is None or layer.shares_input(training))
-            if layer is None:
-                continue
-            block = blocks[sources[0]] if views[node] else memory.take(batch * prod(description.shape))
-            if views[node] and block is not None:
+        blocks: list[Block | None] = [None] * len(lowered.shapes)
+        views = [task.run.shares_input(training) for task in lowered.tasks]
+        for task, view in zip(lowered.tasks, views, strict=True):
+            block = blocks[task.sources[0]] if view else memory.take(prod(lowered.shapes[task.value]))
+            if view and block is not None:
                 block.users += 1
-            blocks[node] = block
-            for source in sources:
+            blocks[task.value] = block
+            for source in task.sources:
                 readers[source] -= 1
                 if not readers[source] and not training:
                     memory.drop(blocks[source])
 
         steps = []
-        for node, (description, sources) in enumerate(zip(graph.nodes, graph.sources, strict=True)):
-            if description.layer is None:
-                continue
-            shape, block = (batch, *description.shape), blocks[node]
-            out = None if views[node] or block is None else block.array(shape, dtype)
-            steps.append(Step(description.layer, node, sources, shape, training, out))
+        for task, view in zip(lowered.tasks, views, strict=True):
+            shape, block = lowered.shapes[task.value], blocks[task.value]
+            out = None if view or block is None else block.array(shape, dtype)
+            steps.append(Step(task, shape, training, out))
         return steps
 
     def _plan_backward(self, needs_input_grad: bool) -> list[tuple[Step, Route]]:
-        batch, dtype, _ = self.key
-        graph, memory = self.graph, self._gradient_memory
-        # A node's gradient is wanted if a parameter that learns, or a wanted input, lies at or below it.
-        wanted: list[bool] = []
-        for description, sources in zip(graph.nodes, graph.sources, strict=True):
-            layer = description.layer
-            below = any(wanted[source] for source in sources)
-            wanted.append(needs_input_grad if layer is None else below or _learns(layer))
+        dtype, shapes, memory = self.key[1], self.lowered.shapes, self._gradient_memory
+        # A value's gradient is wanted if a parameter that learns, or a wanted input, lies at or below it.
+        wanted = [False] * len(shapes)
+        for node in self.graph.inputs:
+            wanted[node] = needs_input_grad
+        for step in self.steps:
+            wanted[step.task.value] = step.learns or any(wanted[source] for source in step.task.sources)
 
-        # Which block each node's gradient is in; None: in the caller's array, which is never written to.
-        held: dict[int, Block | None] = dict.fromkeys(graph.outputs)
+        # Which block each value's gradient is in; None: in the caller's array, which is never written to.
+        held: dict[int, Block | None] = dict.fromkeys(self.lowered.outputs)
         planned: list[tuple[Step, list[Block | None], list[Block | None]]] = []
         for step in reversed(self.steps):
-            if not wanted[step.node]:
+            task = step.task
+            if not wanted[task.value]:
                 continue
-            own = held[step.node]
+            own = held[task.value]
             outs: list[Block | None] = []
             sums: list[Block | None] = []
-            for source in step.sources:
+            for source in task.sources:
                 if not wanted[source]:
                     outs.append(None)
-                elif not step.layer.shares_gradient:
-                    outs.append(memory.take(batch * prod(graph.nodes[source].shape)))
+                elif not task.run.shares_gradient:
+                    outs.append(memory.take(prod(shapes[source])))
                 else:
                     outs.append(own)
                     if own is not None:
                         own.users += 1
-            for source, block in zip(step.sources, outs, strict=True):
+            for source, block in zip(task.sources, outs, strict=True):
                 total = None
                 if wanted[source]:
                     if source in held:
-                        total = memory.sum_of(held[source], block, batch * prod(graph.nodes[source].shape))
+                        total = memory.sum_of(held[source], block, prod(shapes[source]))
                     held[source] = block if total is None else total
                 sums.append(total)
-            memory.drop(held.pop(step.node))
-            planned.append((step, [None] * len(outs) if step.layer.shares_gradient else outs, sums))
+            memory.drop(held.pop(task.value))
+            planned.append((step, [None] * len(outs) if task.run.shares_gradient else outs, sums))
         for kept in held.values():
             memory.drop(kept)
 
         def arrays(step: Step, blocks: list[Block | None]) -> tuple[Array | None, ...]:
-            shapes = [(batch, *graph.nodes[source].shape) for source in step.sources]
             return tuple(
-                None if block is None else block.array(shape, dtype)
-                for block, shape in zip(blocks, shapes, strict=True)
+                None if block is None else block.array(shapes[source], dtype)
+                for block, source in zip(blocks, step.task.sources, strict=True)
             )
 
         return [
-            (step, Route(tuple(wanted[source] for source in step.sources), arrays(step, outs), arrays(step, sums)))
+            (step, Route(tuple(wanted[source] for source in step.task.sources), arrays(step, outs), arrays(step, sums)))
             for step, outs, sums in planned
         ]
 
 
-def _learns(layer: Layer) -> bool:
-    return any(not parameter.frozen for parameter in layer.parameters().values())
+def conditions(graph: Graph, dtype: np.dtype[Any]) -> tuple[Any, ...]:
+    """Return what a plan depends on besides its key: the instruction set's lanes, and what is folded."""
+    return lanes(dtype), *(norm.test_statistics for norm in graph.layers.values() if isinstance(norm, BatchNorm2d))
 
 
 class PlanCache:
@@ -251,7 +255,7 @@ class PlanCache:
         """Lend a plan for `key`; a new one if none is idle."""
         with self._lock:
             for i in reversed(range(len(self._idle))):
-                if self._idle[i].key == key:
+                if self._idle[i].serves(graph, key):
                     return self._idle.pop(i)
         return Plan(graph, *key)
 

@@ -13,8 +13,10 @@ import pytest
 from cnnlib.errors import ShapeError, TrainingError
 from cnnlib.graph import Graph, Input, Node
 from cnnlib.layers import Add, AvgPool2d, Concat, Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU
+from cnnlib.lowering import Task
 from cnnlib.model import Model, Sequential
 from cnnlib.models import lenet5
+from cnnlib.operations import lanes
 from cnnlib.plan import Plan, PlanCache
 from tests.helpers import Array, normal
 
@@ -144,10 +146,12 @@ def memory_of(plan: Plan) -> int:
 def test_buffers_serve_again_and_are_shared_in_inference() -> None:
     graph = lenet5(rng=0).graph
     training, inference = Plan(graph, 4, np.dtype(np.float32), True), Plan(graph, 4, np.dtype(np.float32), False)
-    everything = sum(4 * 4 * int(np.prod(n.shape)) for n in graph.nodes if n.layer and not isinstance(n.layer, Flatten))
-    assert memory_of(training) == everything
-    # Two buffers take turns; each is as large as the first convolution's output.
-    assert memory_of(inference) == 2 * 4 * 4 * 20 * 28 * 28
+    # What a convolution gives after its ReLU and its pool, and the linear layers.
+    assert memory_of(inference) == 4 * 4 * (20 * 14 * 14 + 50 * 7 * 7)
+    everything = 20 * 14 * 14 + 50 * 7 * 7 + 500 + 500 + 10
+    unfused = everything + 20 * 28 * 28 + 50 * 14 * 14  # few images keep no winners: pools stand alone
+    in_lanes = lanes(np.dtype(np.float32)) < 2 * 4
+    assert memory_of(training) == 4 * 4 * (everything if in_lanes else unfused)
     x = np.zeros((4, 1, 28, 28), np.float32)
     for plan in (training, inference):
         first, second = plan.forward([x])[0], plan.forward([x])[0]
@@ -236,29 +240,28 @@ def test_each_node_runs_once_a_pass_and_only_where_it_is_needed() -> None:
 def test_a_step_goes_up_the_graph_and_back_down(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # L05, L11: a node's backward runs when all that it feeds are done, and once.
     graph = random_graph(np.random.default_rng(seed))
-    order: list[tuple[str, Layer]] = []
+    order: list[tuple[str, int]] = []
 
-    def trace(layer: Layer, method: str) -> None:
-        original = getattr(layer, method)
+    def trace(task: Task, method: str) -> None:
+        original = getattr(task.run, method)
 
         def traced(*arguments: Any, **options: Any) -> Any:
-            order.append((method, layer))
+            order.append((method, task.value))
             return original(*arguments, **options)
 
-        monkeypatch.setattr(layer, method, traced)
+        monkeypatch.setattr(task.run, method, traced)
 
-    upwards = [node.layer for node in graph.nodes if node.layer is not None]
-    for layer in upwards:
-        trace(layer, "apply")
-        trace(layer, "gradients")
     plan = Plan(graph, 1, F64, True)
+    tasks = plan.lowered.tasks
+    for task in tasks:
+        trace(task, "apply")
+        trace(task, "gradients")
     plan.forward([np.ones((1, 2, 4, 4))] * 2)
     plan.backward([np.ones((1, *graph.nodes[i].shape)) for i in graph.outputs])
-    readers = {
-        layer: {node.layer for node in graph.nodes if any(i.layer is layer for i in node.inputs)} for layer in upwards
-    }
-    downwards = [layer for method, layer in order if method == "gradients"]
-    assert order[: len(upwards)] == [("apply", layer) for layer in upwards]
+    upwards = [task.value for task in tasks]
+    readers = {task.value: {other.value for other in tasks if task.value in other.sources} for task in tasks}
+    downwards = [value for method, value in order if method == "gradients"]
+    assert order[: len(upwards)] == [("apply", value) for value in upwards]
     assert len(downwards) == len(set(downwards)) == len(upwards)
     for position, layer in enumerate(downwards):
         assert readers[layer] <= set(downwards[:position])

@@ -16,7 +16,7 @@ C_FILES = sorted([*CSRC.rglob("*.c"), *CSRC.rglob("*.h")])
 
 # Who may import a module directly. The binding is the boundary to C; the reference is a definition, not an engine.
 ALLOWED_IMPORTERS = {
-    "cnnlib._kernels": {"functional.py", "plan.py", "config.py", "__init__.py"},
+    "cnnlib._kernels": {"functional.py", "operations.py", "config.py", "__init__.py"},
     "cnnlib.trainer": {"__init__.py", "cli.py", "callbacks.py", "selftest.py", "bench", "cli"},
     "cnnlib.cli": {"__main__.py", "cli"},
 }

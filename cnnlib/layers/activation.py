@@ -35,6 +35,8 @@ class ReLU(Layer):
     [[0.0, 0.0, 5.0]]
     """
 
+    by_channel = True
+
     def output_shape(self, x: Shape) -> Shape:
         return x
 

@@ -28,6 +28,7 @@ class Subtract(Layer):
     [[[7.0]], [[-7.0]]]
     """
 
+    by_channel = True
     arity = 2
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -58,6 +59,7 @@ class Multiply(Layer):
     [[[20.0]], [[30.0]]]
     """
 
+    by_channel = True
     arity = None
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -98,6 +100,7 @@ class Divide(Layer):
     [[[2.0]], [[-6.0]]]
     """
 
+    by_channel = True
     arity = 2
 
     def output_shape(self, *shapes: Shape) -> Shape:

@@ -33,6 +33,8 @@ class Layer:
     sees_all: ClassVar[bool] = False
     #: `gradients` may return `dy` itself or a view of it, where it is given no `out`.
     shares_gradient: ClassVar[bool] = False
+    #: Every number, or every channel as a whole, is treated alike, wherever it lies in the image and the batch.
+    by_channel: bool = False
     #: The dtype of the parameters; None for a layer that has none and takes float32 as well as float64.
     dtype: np.dtype[Any] | None = None
 

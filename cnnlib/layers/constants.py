@@ -19,6 +19,8 @@ __all__ = ["Affine", "Reciprocal"]
 class _WithConstants(Layer):
     """A layer of one input whose settings are finite numbers."""
 
+    by_channel = True
+
     def output_shape(self, x: Shape) -> Shape:
         return x
 

@@ -42,6 +42,7 @@ class Add(Layer):
     [[[3.0, 4.0]], [[3.0, 4.0]]]
     """
 
+    by_channel = True
     arity = None
     shares_gradient = True
 
@@ -85,6 +86,7 @@ class Concat(Layer):
         if isinstance(axis, bool) or not isinstance(axis, int) or axis < 1:
             raise ConfigError(f"axis = {axis!r}: expected an int of at least 1; axis 0 is the batch")
         self.axis = axis
+        self.by_channel = axis == 1
 
     def output_shape(self, *shapes: Shape) -> Shape:
         at = self.axis - 1

@@ -150,4 +150,5 @@ class BatchNorm2d(BatchNorm):
     [[-1.0, 1.0], [-1.0, 1.0]]
     """
 
+    by_channel = True
     ranks = (3,)

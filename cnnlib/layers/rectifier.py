@@ -40,6 +40,8 @@ class LeakyReLU(Layer):
     [[2.0, 2.0, 4.0]]
     """
 
+    by_channel = True
+
     def __init__(self, negative_slope: float = 0.01, *, name: str | None = None) -> None:
         super().__init__(name=name)
         self.negative_slope = _number(negative_slope, "negative_slope")
@@ -79,6 +81,8 @@ class PReLU(Layer):
     >>> prelu.backward(np.array([[1, 1], [1, 10]], dtype=np.float32)).tolist(), prelu.weight.grad.tolist()
     ([[0.25, 0.25], [1.0, 2.5]], [-4.0, -28.0])
     """
+
+    by_channel = True
 
     def __init__(
         self,

@@ -35,6 +35,8 @@ class Sigmoid(Layer):
     [[0.0, 1.0, 0.0]]
     """
 
+    by_channel = True
+
     def output_shape(self, x: Shape) -> Shape:
         return x
 
@@ -67,6 +69,8 @@ class Tanh(Layer):
     >>> tanh.backward(np.array([[5, 5, 5]], dtype=np.float32)).tolist()
     [[0.0, 5.0, 0.0]]
     """
+
+    by_channel = True
 
     def output_shape(self, x: Shape) -> Shape:
         return x

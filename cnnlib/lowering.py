@@ -1,0 +1,150 @@
+"""From a graph of layers to what a plan runs: layers fused where that pays, and in which layout each value lies.
+
+- A convolution takes what follows it along where nobody else reads the values in between: at inference batch
+  normalisation with its running estimates; ReLU and 2×2 max-pooling, in either order.
+- Where a batch fills at least half of the lanes, a convolution writes lane layout if any reader can take it: another
+  convolution, or, for whole lanes of images, a layer that treats each channel alike. Whoever cannot take it reads a
+  converted copy, which is made once. Inputs and outputs of the graph are N × C × H × W.
+
+A subclass of a layer may do something else: it is left as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cnnlib.graph import Graph, Node, Shape
+from cnnlib.layers import BatchNorm2d, Conv2d, Layer, MaxPool2d, ReLU
+from cnnlib.operations import Convolution, FromLanes, Operation, ToLanes, lane_shape, lanes
+
+__all__ = ["Lowered", "Task", "lower"]
+
+
+@dataclass
+class Task:
+    """One thing to run: reads values by number, writes one."""
+
+    run: Layer | Operation
+    sources: tuple[int, ...]
+    value: int
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of the graph that it stands for."""
+        return self.run.layers if isinstance(self.run, Operation) else (self.run,)
+
+
+@dataclass
+class Lowered:
+    """The tasks in their order, and the shape of every value with its batch. A graph's nodes keep their numbers; what is
+    fused away has no value. `outputs` are the values that the graph gives, in its order."""
+
+    tasks: list[Task] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+
+
+def lower(graph: Graph, batch: int, dtype: np.dtype[Any], training: bool) -> Lowered:
+    """Return what runs for batches of N = `batch` samples."""
+    return _Lowering(graph, batch, dtype, training).run()
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, batch: int, dtype: np.dtype[Any], training: bool) -> None:
+        self.graph, self.batch, self.dtype, self.training = graph, batch, dtype, training
+        self.readers: list[list[int]] = [[] for _ in graph.nodes]
+        for node, sources in enumerate(graph.sources):
+            for source in sources:
+                self.readers[source].append(node)
+        self.in_lanes = 2 * batch > lanes(dtype)
+        self.whole_lanes = self.in_lanes and batch % lanes(dtype) == 0
+        self.result = Lowered(shapes=[(batch, *node.shape) for node in graph.nodes])
+        self.laid: set[int] = set()  # the values that are in lane layout
+        self.copies: dict[int, int] = {}  # value → the same in the other layout
+
+    def run(self) -> Lowered:
+        done: set[int] = set()
+        for node, description in enumerate(self.graph.nodes):
+            layer = description.layer
+            if layer is None or node in done:
+                continue
+            if type(layer) is Conv2d:
+                done.update(self._convolution(node, layer))
+            else:
+                self._layer(node, layer)
+        self.result.outputs = [self._plain(node) for node in self.graph.outputs]
+        return self.result
+
+    def _convolution(self, node: int, conv: Conv2d) -> list[int]:
+        """Add a convolution with what follows it; return the nodes that it stands for."""
+        chain = [node]
+        norm = relu = pool = None
+        while (following := self._only_reader(chain[-1])) is not None:
+            layer = self.graph.nodes[following].layer
+            if type(layer) is BatchNorm2d and self._folds(layer) and not (norm or relu or pool):
+                norm = layer
+            elif type(layer) is ReLU and not relu:
+                relu = layer
+            elif type(layer) is MaxPool2d and not pool and self._pools(layer, chain[-1]):
+                pool = layer
+            else:
+                break
+            chain.append(following)
+        source, value = self.graph.sources[node][0], chain[-1]
+        to_lanes = self.in_lanes and any(self._takes_lanes(reader) for reader in self.readers[value])
+        layout = self.batch, self.graph.nodes[node].shape[1:], source in self.laid, to_lanes
+        run = Convolution(conv, norm, relu is not None, pool is not None, layout, self.training)
+        self.result.tasks.append(Task(run, (source,), value))
+        if to_lanes:
+            self._lay(value)
+        return chain
+
+    def _only_reader(self, node: int) -> int | None:
+        readers = self.readers[node]
+        return readers[0] if len(readers) == 1 and node not in self.graph.outputs else None
+
+    def _folds(self, norm: BatchNorm2d) -> bool:
+        return not self.training and norm.test_statistics == "running"
+
+    def _pools(self, pool: MaxPool2d, before: int) -> bool:
+        """Whether it is the pool that a convolution does; training needs the winners, which few images do not keep."""
+        (kernel_h, stride_h, pad_h, _), (kernel_w, stride_w, pad_w, _) = pool.windows()
+        height, width = self.graph.nodes[before].shape[1:]
+        common = (kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w) == (2, 2, 2, 2, 0, 0)
+        return common and min(height, width) >= 2 and (self.in_lanes or not self.training)
+
+    def _takes_lanes(self, node: int) -> bool:
+        layer = self.graph.nodes[node].layer
+        return type(layer) is Conv2d or (layer is not None and self.whole_lanes and layer.by_channel)
+
+    def _layer(self, node: int, layer: Layer) -> None:
+        sources = self.graph.sources[node]
+        if self._takes_lanes(node) and any(source in self.laid for source in sources):
+            sources = tuple(self._in_lanes(source) for source in sources)
+            self._lay(node)
+        else:
+            sources = tuple(self._plain(source) for source in sources)
+        self.result.tasks.append(Task(layer, sources, node))
+
+    def _lay(self, value: int) -> None:
+        self.laid.add(value)
+        self.result.shapes[value] = lane_shape(self.batch, self.graph.nodes[value].shape, self.dtype)
+
+    def _plain(self, value: int) -> int:
+        return self._copied(value, FromLanes) if value in self.laid else value
+
+    def _in_lanes(self, value: int) -> int:
+        return value if value in self.laid else self._copied(value, ToLanes)
+
+    def _copied(self, value: int, change: type[FromLanes] | type[ToLanes]) -> int:
+        if value not in self.copies:
+            node: Node = self.graph.nodes[value]
+            self.copies[value] = copy = len(self.result.shapes)
+            laid = change is ToLanes
+            shape = lane_shape(self.batch, node.shape, self.dtype) if laid else (self.batch, *node.shape)
+            self.result.shapes.append(shape)
+            self.result.tasks.append(Task(change(), (value,), copy))
+        return self.copies[value]

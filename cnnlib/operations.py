@@ -1,0 +1,175 @@
+"""What a plan runs besides plain layers: layers fused into one pass over the data, and changes of layout.
+
+An operation is used as a layer is, by `apply` and `gradients`, but belongs to one plan: it knows the batch and how its
+arrays lie, and may keep buffers.
+
+Lane layout: L images side by side, ⌈N/L⌉ × C × H × W × L, held as an array ⌈N/L⌉ × C × H × (W·L). To a layer that treats
+every channel, or every number, alike (`Layer.by_channel`), that is a batch of ⌈N/L⌉ wider images.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnlib import _kernels
+from cnnlib.arrays import ELEMENTS
+from cnnlib.graph import Shape
+from cnnlib.layers import BatchNorm2d, Conv2d, Layer
+from cnnlib.layers.base import Needs, Outs
+
+__all__ = ["Convolution", "FromLanes", "Operation", "ToLanes", "lane_shape", "lanes"]
+
+Array = NDArray[Any]
+
+
+def lanes(dtype: np.dtype[Any]) -> int:
+    """Return L, the elements of a vector on the instruction set in use."""
+    return max(1, _kernels.lanes() * 4 // dtype.itemsize)
+
+
+def lane_shape(batch: int, shape: Shape, dtype: np.dtype[Any]) -> Shape:
+    """Return the shape in which images of `shape` lie in lanes."""
+    size, (c, h, w) = lanes(dtype), shape
+    return -(-batch // size), c, h, w * size
+
+
+class Operation:
+    """Base of the operations: what a plan asks of a layer."""
+
+    shares_gradient = False
+    #: The layers that it stands for.
+    layers: tuple[Layer, ...] = ()
+
+    def shares_input(self, training: bool) -> bool:
+        """Whether `apply` returns its input or a view of it."""
+        return False
+
+    def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
+        """Return `out`, which receives the value, and what `gradients` needs."""
+        raise NotImplementedError
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
+        """Return the input's gradient, in `outs`, and add those of the parameters to the parameters."""
+        raise NotImplementedError
+
+
+class Convolution(Operation):
+    """A convolution and what follows it: at inference batch normalisation; ReLU; 2×2 max-pooling.
+
+        y = pool(relu(s · (W * x) + t))        s = γ/√(σ² + ε), t = β + s (b - μ); without normalisation s = 1, t = b
+
+    Backward needs x and, with ReLU alone, y; with pooling where each window's maximum was, one byte each.
+    """
+
+    def __init__(
+        self,
+        conv: Conv2d,
+        norm: BatchNorm2d | None,
+        relu: bool,
+        pool: bool,
+        layout: tuple[int, Shape, bool, bool],
+        training: bool,
+    ) -> None:
+        self.conv, self.norm, self.relu, self.pool = conv, norm, relu, pool
+        batch, (height, width), self.x_lanes, self.y_lanes = layout
+        self.layers = (conv,) if norm is None else (conv, norm)
+        (_, stride_h, pad_h, dilation_h), (_, stride_w, pad_w, dilation_w) = conv.windows()
+        self.options = (stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, conv.groups)
+        self.layout = (batch, height, width, int(self.x_lanes), int(self.y_lanes), int(relu), int(pool))
+        dtype = conv.weight.data.dtype
+        self._instance = ELEMENTS[dtype]
+        self._winner: NDArray[np.uint8] | None = None
+        if pool and training:
+            pooled = lane_shape(batch, (conv.out_channels, height // 2, width // 2), dtype)
+            self._winner = np.empty(pooled, np.uint8)
+
+    def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
+        conv = self.conv
+        bias = conv.bias.data if conv.bias is not None else None
+        scale = None
+        if self.norm is not None:
+            scale, bias = self._folded(self.norm, bias)
+        _kernels.conv2d_forward[self._instance](
+            out, self._winner, x, conv.weight.data, bias, scale, self.options, self.layout
+        )
+        return out, (x, out) if training else None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
+        x, y = saved
+        conv = self.conv
+        learned = [
+            parameter for parameter in (conv.weight, conv.bias) if parameter is not None and not parameter.frozen
+        ]
+        slots = {id(parameter): parameter.grad_slot() for parameter in learned}
+        dw, db = slots.get(id(conv.weight)), slots.get(id(conv.bias))
+        dx = outs[0] if needs[0] else None
+        _kernels.conv2d_backward[self._instance](
+            dx, dw, db, dy, y if self.relu else None, self._winner, x, conv.weight.data, self.options, self.layout
+        )
+        for parameter in learned:
+            parameter.add_grad(slots[id(parameter)])
+        return (dx,)
+
+    @staticmethod
+    def _folded(norm: BatchNorm2d, bias: Array | None) -> tuple[Array, Array]:
+        """Return s and t, by channel."""
+        scale = 1 / np.sqrt(norm.running_var + norm.eps)
+        shift = -norm.running_mean if bias is None else bias - norm.running_mean
+        if norm.affine:
+            scale = scale * norm.weight.data
+        shift = shift * scale
+        if norm.affine:
+            shift = shift + norm.bias.data
+        dtype = norm.running_mean.dtype
+        return scale.astype(dtype, copy=False), shift.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        parts = [f"Conv2d {self.conv.in_channels}→{self.conv.out_channels}"]
+        parts += ["BatchNorm2d"] * (self.norm is not None) + ["ReLU"] * self.relu + ["MaxPool2d 2"] * self.pool
+        return " + ".join(parts)
+
+
+class FromLanes(Operation):
+    """Images from lane layout to N × C × H × W."""
+
+    def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
+        _from_lanes(out, x)
+        return out, None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
+        assert outs[0] is not None
+        _to_lanes(outs[0], dy)
+        return (outs[0],)
+
+    def __repr__(self) -> str:
+        return "lanes → NCHW"
+
+
+class ToLanes(Operation):
+    """Images N × C × H × W to lane layout."""
+
+    def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
+        _to_lanes(out, x)
+        return out, None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
+        assert outs[0] is not None
+        _from_lanes(outs[0], dy)
+        return (outs[0],)
+
+    def __repr__(self) -> str:
+        return "NCHW → lanes"
+
+
+def _to_lanes(y: Array, x: Array) -> None:
+    rows = np.ascontiguousarray(x).reshape(len(x), prod(x.shape[1:]))
+    _kernels.to_lanes[ELEMENTS[x.dtype]](y.reshape(-1), rows)
+
+
+def _from_lanes(x: Array, y: Array) -> None:
+    rows = x.reshape(len(x), prod(x.shape[1:]))
+    _kernels.from_lanes[ELEMENTS[x.dtype]](rows, np.ascontiguousarray(y).reshape(-1))
