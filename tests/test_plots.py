@@ -67,6 +67,22 @@ def test_training_curves_hold_the_history() -> None:
         plots.training_curves(history, ["top5"])
 
 
+def test_compared_curves_differ_in_more_than_colour() -> None:
+    curves = {"plain": [3.0, 2.0, float("inf")], "dropout": [2.0, 1.5]}
+    (axes,) = plots.compare(curves, ylabel="test error (%)").axes
+    plain, dropout = axes.lines
+    np.testing.assert_array_equal(plain.get_xydata(), [[1, 3.0], [2, 2.0], [3, np.nan]])
+    assert dropout.get_xydata().tolist() == [[1, 2.0], [2, 1.5]]
+    for differs in ("color", "linestyle", "marker"):
+        assert getattr(plain, f"get_{differs}")() != getattr(dropout, f"get_{differs}")()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["plain", "dropout"]
+    (axes,) = plots.compare({"loss": [3.0, 2.0]}, [0.1, 0.2], xlabel="learning rate").axes
+    assert axes.lines[0].get_xydata().tolist() == [[0.1, 3.0], [0.2, 2.0]]
+    for wrong, x, message in (({}, None, "no curves"), ({"a": []}, None, "'a' has 0"), ({"a": [1, 2]}, [1], "1 to 1")):
+        with pytest.raises(DataError, match=message):
+            plots.compare(wrong, x)
+
+
 def test_filters_of_one_channel_are_tiles() -> None:
     model = lenet5(rng=0)
     figure = plots.filters(model, columns=5)

@@ -9,7 +9,7 @@ for signed numbers.
 """
 
 from cnnlib.plots.classes import confusion_counts, confusion_matrix, misclassified
-from cnnlib.plots.curves import training_curves
+from cnnlib.plots.curves import compare, training_curves
 from cnnlib.plots.features import projection, separability
 from cnnlib.plots.graphs import graph
 from cnnlib.plots.maps import feature_maps, filters
@@ -17,6 +17,7 @@ from cnnlib.plots.patches import top_patches
 from cnnlib.plots.plane import decision_regions
 
 __all__ = [
+    "compare",
     "confusion_counts",
     "confusion_matrix",
     "decision_regions",

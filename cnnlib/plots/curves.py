@@ -1,9 +1,11 @@
-"""Training curves."""
+"""Curves: what one training measured, and what several did side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cnnlib.errors import ConfigError, DataError
 from cnnlib.history import History, format_value
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["training_curves"]
+__all__ = ["compare", "training_curves"]
 
+_STYLES = ("-", "--", "-.", ":")
+_MARKERS = "os^Dv"
 _ASIDE = ("lr", "seconds", "images_per_second")
 
 
@@ -59,4 +63,46 @@ def training_curves(
         panel.locator_params(axis="x", integer=True)
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
+    return finish(figure, save)
+
+
+def compare(
+    curves: Mapping[str, Sequence[float]],
+    x: Sequence[float] | None = None,
+    *,
+    xlabel: str = "epoch",
+    ylabel: str = "",
+    title: str = "",
+    ax: Axes | None = None,
+    save: Path | None = None,
+) -> Figure:
+    """Draw one quantity of several trainings in the same axes, by their names.
+
+    curves: name → values, one an epoch, or one for each of `x`. Lines differ in colour, stroke and mark. Where a value
+    is NaN or infinite, such as the loss of a training that failed, the line has a gap.
+
+    >>> figure = compare({"plain": [9.0, 5.0, 4.0], "dropout": [8.0, 3.0]}, ylabel="test error (%)")
+    >>> [(line.get_label(), line.get_xdata().tolist()) for line in figure.axes[0].lines]
+    [('plain', [1, 2, 3]), ('dropout', [1, 2])]
+
+    Raises DataError without curves, and for a curve with more values than `x`, or without any.
+    """
+    if not curves:
+        raise DataError("there are no curves to compare")
+    for name, values in curves.items():
+        if not len(values) or (x is not None and len(values) > len(x)):
+            most = "at least one value" if x is None else f"1 to {len(x)} values, as many as x has"
+            raise DataError(f"curve {name!r} has {len(values)} values: expected {most}")
+    figure, ax = canvas(ax, (6.4, 4.0))
+    for i, (name, values) in enumerate(curves.items()):
+        colour, style, marker = (kinds[i % len(kinds)] for kinds in (COLOURS, _STYLES, _MARKERS))
+        places = np.arange(1, len(values) + 1) if x is None else np.asarray(x)[: len(values)]
+        heights = np.asarray(values, np.float64)
+        heights = np.where(np.isfinite(heights), heights, np.nan)
+        ax.plot(places, heights, style, color=colour, marker=marker, markersize=4, label=name)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if x is None:
+        ax.locator_params(axis="x", integer=True)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
     return finish(figure, save)
