@@ -279,9 +279,9 @@ def test_L13_a_three_layer_mlp_learns_vectors_of_1024() -> None:
 
 def test_L14_learned_weights_and_features_can_be_seen() -> None:
     train, test = datasets.mnist_sample()
-    x, y = (array[:300] for array in test)
-    model = models.classic(channels=(8, 16), hidden=(64,), rng=0)
-    Trainer(model, CrossEntropyLoss(), SGD(0.1, momentum=0.9)).fit(train, epochs=2, verbose=0)
+    x, y = (array[:200] for array in test)
+    model = models.classic(channels=(4, 8), hidden=(32,), rng=0)
+    Trainer(model, CrossEntropyLoss(), SGD(0.05, momentum=0.9)).fit(train, epochs=2, verbose=0)
     low, high = "0", "8"  # the first convolution, and what the last layer reads
 
     drawn = plots.filters(model).axes[0].images[0].get_array()
