@@ -39,8 +39,10 @@ class Task:
 
 @dataclass
 class Lowered:
-    """The tasks in their order, and the shape of every value with its batch. A graph's nodes keep their numbers; what is
-    fused away has no value. `outputs` are the values that the graph gives, in its order."""
+    """The tasks in their order, and the shape of every value with its batch.
+
+    A graph's nodes keep their numbers; what is fused away has no value. `outputs` are the values that the graph gives.
+    """
 
     tasks: list[Task] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)

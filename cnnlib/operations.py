@@ -3,8 +3,8 @@
 An operation is used as a layer is, by `apply` and `gradients`, but belongs to one plan: it knows the batch and how its
 arrays lie, and may keep buffers.
 
-Lane layout: L images side by side, ⌈N/L⌉ × C × H × W × L, held as an array ⌈N/L⌉ × C × H × (W·L). To a layer that treats
-every channel, or every number, alike (`Layer.by_channel`), that is a batch of ⌈N/L⌉ wider images.
+Lane layout: L images side by side, ⌈N/L⌉ × C × H × W × L, held as an array ⌈N/L⌉ × C × H × (W·L). To a layer that
+treats every channel, or every number, alike (`Layer.by_channel`), that is a batch of ⌈N/L⌉ wider images.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Plans: a graph turned into steps over buffers, once for each batch shape.
 
-All decisions fall when a plan is made: what is fused and how it lies (`cnnlib.lowering`), which step reads and writes which buffer, where gradients of several readers
-are added, what need not be computed. A pass then only walks over its steps. Buffers belong to the plan and serve again
-in every call, so that nothing of an array's size is allocated after the first training step.
+All decisions fall when a plan is made: what is fused and how it lies (`cnnlib.lowering`), which step reads and writes
+which buffer, where gradients of several readers are added, what need not be computed. A pass then only walks over its
+steps. Buffers belong to the plan and serve again in every call, so that nothing of an array's size is allocated after
+the first training step.
 
 - Outputs: a training plan keeps them all, for backward; an inference plan lets a buffer go to another step as soon
   as its last reader is done.
