@@ -36,6 +36,17 @@ def test_branches(tmp_path) -> None:
     assert re.search(r"add +Add .* concat, relu_2\n", output)
 
 
+def test_mnist_99(tmp_path) -> None:
+    output = run(tmp_path, "mnist_99.py", "--sample", "--seeds", "2")
+    assert accuracy(output) >= 94
+    shares = [float(share) for share in re.findall(r"test accuracy: ([\d.]+)% of 1,000 digits", output)]
+    assert shares[0] != shares[1]  # other seeds, other nets
+    assert f"mean of 2: {sum(shares) / 2:.3f}%" in output
+    held_back = run(tmp_path, "mnist_99.py", "--sample", "--held-back")
+    assert accuracy(held_back) >= 92
+    assert "of 667 digits" in held_back
+
+
 def test_mlp_collapse(tmp_path) -> None:
     output = run(tmp_path, "mlp_collapse.py")
     difference = re.search(r"largest difference of their outputs: (\S+)", output)
