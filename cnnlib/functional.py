@@ -394,7 +394,9 @@ def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> 
 
 
 def sigmoid(x: Array, *, out: Array | None = None) -> Array:
-    """Return 1/(1 + e^-x), without overflow, within 3 units of the last place. Any shape; `out` may be x.
+    """Return 1/(1 + e^-x), without overflow, within 3 units of the last place, 0 below the normal numbers.
+
+    Any shape; `out` may be x.
 
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [0.0, 0.5, 1.0]

@@ -136,7 +136,7 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
     void cnn_relu_forward_##T(R *y, const R *x, ptrdiff_t size);                                                    \
     /* dx = dy where x > 0, else 0; dx may be dy or x; x may be relu's output instead of its input. */              \
     void cnn_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size);                                         \
-    /* y = 1/(1 + e^-x), without overflow; y may be x. */                                                           \
+    /* y = 1/(1 + e^-x), without overflow, 0 below the normal numbers; y may be x. */                                                 \
     void cnn_sigmoid_forward_##T(R *y, const R *x, ptrdiff_t size);                                                 \
     /* dx = dy * y * (1 - y) for sigmoid's output y; dx may be dy or y. */                                          \
     void cnn_sigmoid_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t size);                                      \

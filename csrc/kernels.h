@@ -104,7 +104,7 @@ typedef struct {
     K(relu, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                      \
     /* dx = dy where x > 0, else 0; dx may be dy or x */                                                            \
     K(relu_grad, (REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int stream))                                \
-    /* y = 1/(1 + e^-x); within 3 units of the last place */                                                        \
+    /* y = 1/(1 + e^-x); within 3 units of the last place, 0 below the normal numbers */                            \
     K(sigmoid, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                   \
     /* dx = dy * y * (1 - y) for sigmoid's y */                                                                     \
     K(sigmoid_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream))                             \
@@ -112,6 +112,8 @@ typedef struct {
     K(tanh, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                      \
     /* dx = dy * (1 - y^2) for tanh's y */                                                                          \
     K(tanh_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream))                                \
+    /* y = e^(x - *max); *sum = sum of y. A NaN in x is one in *sum */                                               \
+    K(exp_row, (REAL *y, const REAL *x, ptrdiff_t n, REAL *max, REAL *sum))                                         \
     /* y = x where x > 0, else slope * x; slope[i] for element i with `each`, slope[0] for all without */           \
     K(leaky_relu, (REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each, int stream))                   \
     /* dx = dy where x > 0, else slope * dy */                                                                      \

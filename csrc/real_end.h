@@ -2,4 +2,3 @@
 #undef REAL_SUFFIX
 #undef REAL_BYTES
 #undef REAL_INT
-#undef REAL_EXP

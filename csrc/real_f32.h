@@ -3,4 +3,3 @@
 #define REAL_SUFFIX f32
 #define REAL_BYTES 4
 #define REAL_INT int32_t
-#define REAL_EXP expf

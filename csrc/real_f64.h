@@ -3,4 +3,3 @@
 #define REAL_SUFFIX f64
 #define REAL_BYTES 8
 #define REAL_INT int64_t
-#define REAL_EXP exp

@@ -117,6 +117,7 @@ void FN(cnn_adam_step)(REAL *w, REAL *m, REAL *v2, const REAL *g, ptrdiff_t size
 /* ---- rows of scores: softmax and cross-entropy ------------------------------------------------------------- */
 
 typedef struct {
+    const FN(cnn_table) * table;
     REAL *y;
     const REAL *x, *target;
     const int64_t *labels;
@@ -124,21 +125,12 @@ typedef struct {
     double *losses;
 } FN(rows);
 
-/* y = exp(x - max); returns the sum. A NaN anywhere makes the row NaN. */
-static REAL FN(exp_row)(REAL *y, const REAL *x, ptrdiff_t c, REAL *max) {
-    REAL top = x[0], sum = 0;
-    for (ptrdiff_t i = 1; i < c; i++) top = x[i] > top ? x[i] : top;
-    for (ptrdiff_t i = 0; i < c; i++) sum += y[i] = REAL_EXP(x[i] - top);
-    *max = top;
-    return sum;
-}
-
 static void FN(softmax_task)(const void *context, ptrdiff_t row, int thread) {
     const FN(rows) *v = context;
-    REAL *y = v->y + row * v->c, max;
-    const REAL sum = FN(exp_row)(y, v->x + row * v->c, v->c, &max);
+    REAL *y = v->y + row * v->c, max, sum;
     (void)thread;
-    for (ptrdiff_t i = 0; i < v->c; i++) y[i] /= sum;
+    v->table->exp_row(y, v->x + row * v->c, v->c, &max, &sum);
+    v->table->affine(y, y, v->c, 0, 1 / sum, 0);
 }
 
 static void FN(softmax_grad_task)(const void *context, ptrdiff_t row, int thread) {
@@ -153,7 +145,7 @@ static void FN(softmax_grad_task)(const void *context, ptrdiff_t row, int thread
 #define ROWS_WORK 20.0 /* an exponential, in multiply-adds */
 
 void FN(cnn_softmax_forward)(REAL *y, const REAL *x, ptrdiff_t n, ptrdiff_t c) {
-    const FN(rows) v = {.y = y, .x = x, .n = n, .c = c};
+    const FN(rows) v = {.table = FN(cnn_kernels)(), .y = y, .x = x, .n = n, .c = c};
     cnn_parallel_for(cnn_threads_for(ROWS_WORK * (double)n * (double)c), n, FN(softmax_task), &v);
 }
 
@@ -165,7 +157,7 @@ void FN(cnn_softmax_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, 
 static void FN(cross_entropy_task)(const void *context, ptrdiff_t row, int thread) {
     const FN(rows) *v = context;
     const REAL *x = v->x + row * v->c, *target = v->target ? v->target + row * v->c : NULL;
-    REAL *dx = v->y + row * v->c, max;
+    REAL *dx = v->y + row * v->c, max, sum;
     double loss = 0, mass = 1;
     (void)thread;
     /* The scores that the loss needs, before dx (which may be x) takes their place. */
@@ -177,7 +169,7 @@ static void FN(cross_entropy_task)(const void *context, ptrdiff_t row, int threa
             loss -= target[i] ? (double)target[i] * x[i] : 0;
         }
     }
-    const REAL sum = FN(exp_row)(dx, x, v->c, &max);
+    v->table->exp_row(dx, x, v->c, &max, &sum);
     const double log_sum = (double)max + log((double)sum);
     v->losses[row] = target ? loss + mass * log_sum : log_sum - (double)chosen;
     const REAL scale = (REAL)(mass / ((double)sum * (double)v->n)), share = (REAL)(1.0 / (double)v->n);
@@ -191,7 +183,7 @@ cnn_status FN(cnn_cross_entropy)(double *value, REAL *dx, const REAL *x, const i
     cnn_carve(&carver, n, sizeof(double));
     double *losses = carver.overflow ? NULL : cnn_workspace(carver.used);
     if (!losses) return CNN_NO_MEMORY;
-    const FN(rows) v = {.y = dx, .x = x, .target = target, .labels = labels, .n = n, .c = c, .losses = losses};
+    const FN(rows) v = {FN(cnn_kernels)(), dx, x, target, labels, n, c, losses};
     cnn_parallel_for(cnn_threads_for(ROWS_WORK * (double)n * (double)c), n, FN(cross_entropy_task), &v);
     double sum = 0;
     for (ptrdiff_t i = 0; i < n; i++) sum += losses[i];

@@ -4,20 +4,20 @@
  * term is below a quarter of the last place. ln 2 is taken off in two parts, of which k times the first is exact. */
 #if REAL_BYTES == 4
 #define EXP_TERMS 7
-#define EXP_LOWEST (-104.0f) /* below it, e^x rounds to 0 */
+#define EXP_LOWEST (-87.33654f) /* below it, 2^k is no normal number */
 #define EXP_ROUND 12582912.0f /* 1.5 * 2^23: adding it leaves a rounded integer in the low bits */
 #define EXP_MANTISSA 23
-#define EXP_BIAS 127
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
+#define TANH_END 10 /* beyond it, tanh rounds to 1 */
 #else
 #define EXP_TERMS 13
-#define EXP_LOWEST (-746.0)
+#define EXP_LOWEST (-708.39)
 #define EXP_ROUND 6755399441055744.0
 #define EXP_MANTISSA 52
-#define EXP_BIAS 1023
 #define LN2_HIGH 6.93147180369123816490e-01
 #define LN2_LOW 1.90821492927058770002e-10
+#define TANH_END 20
 #endif
 
 static const REAL FN(inverse_factorial)[14] = {
@@ -25,20 +25,24 @@ static const REAL FN(inverse_factorial)[14] = {
     (REAL)(1 / 40320.0), (REAL)(1 / 362880.0), (REAL)(1 / 3628800.0), (REAL)(1 / 39916800.0), (REAL)(1 / 479001600.0),
     (REAL)(1 / 6227020800.0)};
 
-/* Returns e^r - 1 and puts the integer k of each lane into *power, for x <= 0; a NaN stays one. */
-static INLINE vec FN(exp_parts)(vec x, ivec *power) {
-    const vec round = vec_set1((REAL)EXP_ROUND), lowest = vec_set1((REAL)EXP_LOWEST);
-    x = vec_select((ivec)(x < lowest), lowest, x);
+/* Returns e^r - 1 and puts 2^k into *scale, for EXP_LOWEST <= x <= 0; a NaN stays one. */
+static INLINE vec FN(exp_parts)(vec x, vec *scale) {
+    const vec round = vec_set1((REAL)EXP_ROUND), one = vec_set1(1);
     const vec shifted = vec_fma(x, vec_set1((REAL)1.44269504088896340736), round), k = shifted - round;
     const vec r = vec_fma(k, vec_set1(-(REAL)LN2_LOW), vec_fma(k, vec_set1(-(REAL)LN2_HIGH), x));
-    *power = (ivec)shifted - (ivec)round;
+    *scale = (vec)(((ivec)shifted << EXP_MANTISSA) + (ivec)one); /* k added to the exponent of 1 */
     vec p = vec_set1(FN(inverse_factorial)[EXP_TERMS]);
     UNROLL for (int i = EXP_TERMS - 1; i >= 2; i--) p = vec_fma(p, r, vec_set1(FN(inverse_factorial)[i]));
     return vec_fma(p, r * r, r);
 }
 
-/* 2^k, for k in the range of normal numbers. */
-static INLINE vec FN(power_of_two)(ivec k) { return (vec)((k + EXP_BIAS) << EXP_MANTISSA); }
+/* e^x for x <= 0; 0 below the normal numbers. */
+static INLINE vec FN(exp_of)(vec x) {
+    const vec lowest = vec_set1((REAL)EXP_LOWEST);
+    vec scale;
+    const vec q = FN(exp_parts)(x, &scale);
+    return (vec)((ivec)vec_fma(q, scale, scale) & ~(ivec)(x < lowest));
+}
 
 static INLINE vec FN(absolute)(vec x) {
     const vec negative_zero = -(vec){0};
@@ -46,23 +50,17 @@ static INLINE vec FN(absolute)(vec x) {
 }
 
 static INLINE vec FN(sigmoid_of)(vec x) {
-    const vec one = vec_set1(1), zero = {0};
-    ivec k;
-    const vec q = FN(exp_parts)(-FN(absolute)(x), &k);
-    /* In two factors: 2^k alone would leave the normal numbers before e^x does. */
-    const ivec half = k >> 1;
-    const vec e = (q + one) * FN(power_of_two)(half) * FN(power_of_two)(k - half);
+    const vec one = vec_set1(1), zero = {0}, e = FN(exp_of)(-FN(absolute)(x));
     return vec_select((ivec)(x > zero), one, e) / (one + e);
 }
 
-/* tanh|x| = (1 - e^(-2|x|)) / (1 + e^(-2|x|)), whose numerator would cancel near 0 if it were not -(e^(-2|x|) - 1). */
+/* tanh|x| = d / (2 - d) with d = 1 - e^(-2|x|), which cancels near 0 unless it is taken from e^r - 1. */
 static INLINE vec FN(tanh_of)(vec x) {
-    const vec one = vec_set1(1), two = vec_set1(2), end = vec_set1(20), negative_zero = -(vec){0};
-    const vec size = FN(absolute)(x), limited = vec_select((ivec)(size > end), end, size);
-    ivec k;
-    const vec q = FN(exp_parts)(-two * limited, &k), scale = FN(power_of_two)(k);
-    const vec less = vec_fma(q, scale, scale - one);
-    return (vec)((ivec)FN(absolute)(less / (two + less)) | ((ivec)x & (ivec)negative_zero));
+    const vec one = vec_set1(1), two = vec_set1(2), end = vec_set1(-TANH_END), negative_zero = -(vec){0};
+    const vec size = -FN(absolute)(x), limited = vec_select((ivec)(size < end), end, size);
+    vec scale;
+    const vec q = FN(exp_parts)(limited + limited, &scale), d = vec_fma(-q, scale, one - scale);
+    return (vec)((ivec)(d / (two - d)) | ((ivec)x & (ivec)negative_zero));
 }
 
 void KERNEL(sigmoid)(REAL *y, const REAL *x, ptrdiff_t n, int stream) {
@@ -87,6 +85,30 @@ void KERNEL(tanh_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int
         const vec yi = FN(at)(y, i, n);
         FN(send)(dx, i, n, FN(at)(dy, i, n) * ((one - yi) * (one + yi)), stream);
     })
+}
+
+void KERNEL(exp_row)(REAL *y, const REAL *x, ptrdiff_t n, REAL *max, REAL *sum) {
+    REAL top = x[0];
+    if (n >= LANES) {
+        vec most = vec_load(x);
+        for (ptrdiff_t i = LANES; i < n; i += LANES) {
+            const vec v = vec_load(x + cnn_min(i, n - LANES)); /* the last one may meet some again */
+            most = vec_select((ivec)(v > most), v, most);
+        }
+        REAL each[LANES];
+        vec_store(each, most);
+        for (int l = 0; l < LANES; l++) top = each[l] > top ? each[l] : top;
+    } else {
+        for (ptrdiff_t i = 1; i < n; i++) top = x[i] > top ? x[i] : top;
+    }
+    const vec shift = vec_set1(top);
+    vec total = {0};
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        FN(put)(y, i, n, FN(exp_of)(FN(at)(x, i, n) - shift));
+        total += FN(at)(y, i, n); /* with zeros past the end */
+    }
+    *max = top;
+    *sum = vec_sum(total);
 }
 
 void KERNEL(leaky_relu)(REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each, int stream) {
@@ -129,6 +151,6 @@ void KERNEL(slope_grad)(REAL *da, const REAL *dy, const REAL *x, ptrdiff_t rows,
 #undef EXP_LOWEST
 #undef EXP_ROUND
 #undef EXP_MANTISSA
-#undef EXP_BIAS
 #undef LN2_HIGH
 #undef LN2_LOW
+#undef TANH_END

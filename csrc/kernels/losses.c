@@ -54,10 +54,7 @@ static INLINE vec FN(cost)(vec x, vec t, cnn_loss kind, vec *slope) {
         *slope = (one - t) / no - t / yes;
         return (x - x) - vec_fma(t, FN(log_of)(yes), (one - t) * FN(log_of)(no));
     }
-    ivec k;
-    const vec q = FN(exp_parts)(-FN(absolute)(x), &k);
-    const ivec half = k >> 1;
-    const vec e = (q + one) * FN(power_of_two)(half) * FN(power_of_two)(k - half);
+    const vec e = FN(exp_of)(-FN(absolute)(x));
     *slope = vec_select((ivec)(x > zero), one, e) / (one + e) - t;
     return vec_select((ivec)(x > zero), x, zero) - x * t + FN(twice_artanh)(e / (one + one + e));
 }
