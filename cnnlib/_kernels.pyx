@@ -116,6 +116,16 @@ def conv2d_backward(real[:, :, :, ::1] dx, real[:, :, :, ::1] dw, real[::1] db, 
     check(status)
 
 
+def conv2d_way(tuple x, tuple w, tuple options, tuple layout, bint gradient):
+    """How a convolution of arrays of these shapes is computed."""
+    cdef Py_ssize_t[4] x_shape = x, w_shape = w
+    cdef cnn_conv2d p
+    cdef cnn_conv2d_fusion f
+    cdef Py_ssize_t[4] y_shape = [x[0], w[0], layout[1], layout[2]]
+    conv_sizes(&p, &f, y_shape, x_shape, w_shape, 4, options, (*layout[:3], 0, 0, 0, 0))
+    return cnn_conv2d_way_f32(&p, gradient).decode()
+
+
 cdef int demand_lanes(Py_ssize_t lanes, Py_ssize_t n, Py_ssize_t size, Py_ssize_t itemsize) except -1:
     cdef Py_ssize_t L = lanes_of(itemsize)
     return demand(n > 0 and lanes == (n + L - 1) // L * L * size)

@@ -41,12 +41,13 @@ class Task:
 class Lowered:
     """The tasks in their order, and the shape of every value with its batch.
 
-    A graph's nodes keep their numbers; what is fused away has no value. `outputs` are the values that the graph gives.
+    A graph's nodes keep their numbers; what is fused away has no value. `outputs` are the values that the graph gives, `laid` those in lane layout.
     """
 
     tasks: list[Task] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    laid: set[int] = field(default_factory=set)
 
 
 def lower(graph: Graph, batch: int, dtype: np.dtype[Any], training: bool) -> Lowered:
@@ -64,7 +65,7 @@ class _Lowering:
         self.in_lanes = 2 * batch > lanes(dtype)
         self.whole_lanes = self.in_lanes and batch % lanes(dtype) == 0
         self.result = Lowered(shapes=[(batch, *node.shape) for node in graph.nodes])
-        self.laid: set[int] = set()  # the values that are in lane layout
+        self.laid = self.result.laid
         self.copies: dict[int, int] = {}  # value → the same in the other layout
 
     def run(self) -> Lowered:
@@ -148,5 +149,7 @@ class _Lowering:
             laid = change is ToLanes
             shape = lane_shape(self.batch, node.shape, self.dtype) if laid else (self.batch, *node.shape)
             self.result.shapes.append(shape)
+            if laid:
+                self.laid.add(copy)
             self.result.tasks.append(Task(change(), (value,), copy))
         return self.copies[value]

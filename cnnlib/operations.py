@@ -127,6 +127,10 @@ class Convolution(Operation):
         dtype = norm.running_mean.dtype
         return scale.astype(dtype, copy=False), shift.astype(dtype, copy=False)
 
+    def way(self, x: Shape) -> str:
+        """Return how it is computed for an input of shape N × C × H × W: "tiles" (Winograd's) or "direct"."""
+        return _kernels.conv2d_way(x, self.conv.weight.data.shape, self.options, self.layout, False)
+
     def __repr__(self) -> str:
         parts = [f"Conv2d {self.conv.in_channels}→{self.conv.out_channels}"]
         parts += ["BatchNorm2d"] * (self.norm is not None) + ["ReLU"] * self.relu + ["MaxPool2d 2"] * self.pool

@@ -61,6 +61,13 @@ static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, 
     }
 }
 
+const char *FN(cnn_conv2d_way)(const cnn_conv2d *p, int gradient) {
+    const ptrdiff_t cin = p->c / p->groups, cout = p->k / p->groups;
+    const int by_tiles = gradient ? FN(winograd_pays)(p, cout, cin, p->h, p->w)
+                                  : FN(winograd_pays)(p, cin, cout, p->oh, p->ow);
+    return by_tiles ? "tiles" : "direct";
+}
+
 static void FN(conv_carve)(FN(conv_pass) * v, cnn_carver *carver) {
     if (v->by_tiles) FN(wino_carve)(&v->tiles, carver, v->threads);
     else FN(panels_carve)(&v->panels, carver, v->threads);
