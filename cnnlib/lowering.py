@@ -41,7 +41,8 @@ class Task:
 class Lowered:
     """The tasks in their order, and the shape of every value with its batch.
 
-    A graph's nodes keep their numbers; what is fused away has no value. `outputs` are the values that the graph gives, `laid` those in lane layout.
+    A graph's nodes keep their numbers; what is fused away has no value. `outputs` are the values that the graph gives,
+    `laid` those in lane layout.
     """
 
     tasks: list[Task] = field(default_factory=list)

@@ -373,8 +373,8 @@ class Model:
     def plan(self, batch_size: int = 64, *, training: bool = False, rounds: int = 10) -> PlanTable:
         """Return, to be printed, what runs for a batch: layers fused into steps, algorithms, layouts, bytes, times.
 
-        The plan is made and run on random numbers, `rounds` times; in training that moves batch normalisation's estimates,
-        and the parameters' gradients are forgotten.
+        The plan is made and run on random numbers, `rounds` times; in training that moves batch normalisation's
+        estimates, and the parameters' gradients are forgotten.
         "predicted" is each step's share of the time by its multiply-adds and bytes alone, "measured" what it took here.
 
         >>> from cnnlib.models import lenet5

@@ -57,10 +57,13 @@ class PlanTable:
         lines = [head]
         for row in self.rows:
             ms = row.forward_ms + (row.backward_ms or 0)
-            lines.append(
-                [row.names, row.runs, row.algorithm, row.layout, f"{row.bytes / 1000:,.0f}", f"{row.multiply_adds:,}"]
-                + [f"{row.predicted:.0%}", f"{row.measured:.0%}", f"{ms:.3f}"]
-            )
+            numbers = [
+                f"{row.bytes / 1000:,.0f}",
+                f"{row.multiply_adds:,}",
+                f"{row.predicted:.0%}",
+                f"{row.measured:.0%}",
+            ]
+            lines.append([row.names, row.runs, row.algorithm, row.layout, *numbers, f"{ms:.3f}"])
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         text = [
             "  ".join(f"{c:<{w}}" if i < 4 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(line, widths, strict=True)))
