@@ -143,3 +143,16 @@ with waiting_asleep():
     assert run(code).stdout.strip() == "1000"
     assert run(code, GOMP_SPINCOUNT="7").stdout.strip() == "7"
     assert run(code, KMP_BLOCKTIME="1").stdout.strip() == "None"
+
+
+def test_all_algorithms_are_offered_and_no_others() -> None:
+    before = config.get_algorithm()
+    assert before in config.ALGORITHMS
+    for name in config.ALGORITHMS:
+        with config.using(algorithm=name):
+            assert config.get_algorithm() == name
+        assert config.get_algorithm() == before
+    with pytest.raises(ConfigError, match="'fastest' is unknown") as caught:
+        config.set_algorithm("fastest")
+    offered = str(caught.value).partition(": use ")[2].split(" or ")
+    assert sorted(name.strip("'") for part in offered for name in part.split(", ")) == sorted(config.ALGORITHMS)
