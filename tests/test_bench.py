@@ -18,9 +18,8 @@ import pytest
 import cnnlib
 from cnnlib import config, functional, reference
 from cnnlib.bench import LAYERS, WrongResultError, main, rivals, with_onnx, with_torch
-from cnnlib.bench.named import PASSES
-from cnnlib.bench.nets import NET_PASSES, NetTask
-from cnnlib.bench.table import RivalTime, Row, Table
+from cnnlib.bench.named import GROUPS, PASSES
+from cnnlib.bench.table import RivalTime, Row, Table, error_lines
 from cnnlib.bench.timing import Pace, Timing, interleave
 from cnnlib.bench.work import KernelTask, error_of, verify
 from cnnlib.errors import ConfigError
@@ -35,12 +34,13 @@ SMALL |= {
 }
 SMALL_PASSES = [(layer, which) for layer in SMALL for which in SMALL[layer].passes]
 ALONE = ["--quick", "--against", "none"]
+HURRIED = Pace(rounds=1, block=0.0, limit=0.0, fewest=1)
 
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """One call a contestant, so that the command can be tested in a moment."""
-    monkeypatch.setattr("cnnlib.bench.run.QUICK_PACE", Pace(rounds=1, block=0.0))
+    monkeypatch.setattr("cnnlib.bench.options.QUICK_PACE", HURRIED)
     monkeypatch.setattr("cnnlib.bench.run._peak", lambda isa, threads, seconds=0.0: 100.0)
 
 
@@ -52,10 +52,15 @@ def test_operations_and_bytes_of_lenet2_by_hand() -> None:
     x, w, b, y = 64 * 20 * 14 * 14, 50 * 20 * 5 * 5, 50, 64 * 50 * 14 * 14
     assert lenet2.bytes("forward") == 4 * (x + w + b + y)
     assert lenet2.bytes("grad_x") == 4 * (y + w + x)
+    assert lenet2.flops("backward") == lenet2.flops("grad_x") + lenet2.flops("grad_w")
+    assert lenet2.bytes("backward") == 4 * (y + x + w + x + w + b)  # y is read once
 
 
 def test_operations_of_other_kinds_by_hand() -> None:
     assert LAYERS["fc1"].flops("grad_x") == 2 * 64 * 2450 * 500
+    assert LAYERS["depth3"].w == (128, 1, 3, 3)
+    assert LAYERS["depth3"].flops("forward") == 2 * 16 * 128 * 56 * 56 * 9
+    assert LAYERS["group32"].flops("backward") == 4 * 16 * 128 * 56 * 56 * 9 * (128 // 32)
     assert LAYERS["stem7"].output_shape == (8, 64, 112, 112)
     assert LAYERS["alex11"].output_shape == (16, 96, 55, 55)
     assert LAYERS["alexpool"].output_shape == (16, 96, 27, 27)
@@ -63,11 +68,9 @@ def test_operations_of_other_kinds_by_hand() -> None:
     assert LAYERS["sgd"].bytes("step") == 4 * 500 * 2450 * 5
 
 
-def test_operations_of_the_net_are_those_of_its_layers() -> None:
-    forward = {name: LAYERS[name].flops("forward") for name in ("lenet1", "lenet2", "fc1", "fc2")}
-    assert NetTask("predict", 64).flops == sum(forward.values())
-    assert NetTask("train", 64).flops == 3 * sum(forward.values()) - forward["lenet1"]
-    assert NetTask("predict", 1).flops * 64 == sum(forward.values())
+def test_every_convolution_is_in_one_group_of_the_summary() -> None:
+    convolutions = [name for name, layer in LAYERS.items() if layer.kind == "conv2d"]
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(convolutions)
 
 
 def test_every_kernel_of_functional_has_a_layer() -> None:
@@ -81,21 +84,6 @@ def test_every_kernel_of_functional_has_a_layer() -> None:
 def test_contestants_are_right(layer: str, which: str, name: str) -> None:
     task = KernelTask.of(SMALL[layer], which)
     assert verify(task, name, task.contestant(name)) <= task.tolerance
-
-
-@pytest.mark.parametrize(("which", "batch"), NET_PASSES)
-def test_the_net_is_right(which: str, batch: int) -> None:
-    task = NetTask(which, batch)
-    assert 0 < verify(task, "cnnlib", task.contestant("cnnlib")) < 1e-4
-    assert 0 < verify(task, "reference", task.contestant("reference")) < 1e-4
-
-
-def test_the_reference_net_updates_its_weights_as_the_trainer_does() -> None:
-    task = NetTask("train", 3)
-    own, definition = (task.contestant(name).run for name in ("cnnlib", "reference"))
-    losses = [(own(), definition()[0]) for _ in range(4)]
-    np.testing.assert_allclose(*np.transpose(losses), rtol=1e-5)
-    assert len(set(losses)) == 4
 
 
 @pytest.mark.parametrize(("layer", "which"), SMALL_PASSES)
@@ -144,30 +132,53 @@ def test_a_result_of_another_shape_is_wrong() -> None:
 
 @pytest.mark.usefixtures("hurried")
 def test_the_command_prints_rows_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = config.get_isa(), cnnlib.get_num_threads()
+    before = config.get_isa(), cnnlib.get_num_threads(), config.get_algorithm()
     file = tmp_path / "bench.json"
-    arguments = ["--quick", "--layers", "lenet1,fc2", "lenet5", "--threads", "1,2", "--against", "reference"]
-    assert main([*arguments, "--json", str(file)]) == 0
-    assert (config.get_isa(), cnnlib.get_num_threads()) == before
+    arguments = ["--quick", "--layers", "lenet1,fc2", "lenet5", "--batches", "1", "--threads", "1,2"]
+    assert main([*arguments, "--against", "reference", "--json", str(file)]) == 0
+    assert (config.get_isa(), cnnlib.get_num_threads(), config.get_algorithm()) == before
     printed = capsys.readouterr().out
     assert cnnlib.show_config().splitlines()[0] in printed
-    rows = [line.split() for line in printed.splitlines() if line.startswith(("lenet1 ", "fc2 ", "lenet5 "))]
-    assert [(row[0], row[1]) for row in rows[::2]] == [
-        *(("lenet1", which) for which in ("forward", "grad_x", "grad_w")),
-        *(("fc2", which) for which in ("forward", "grad_x", "grad_w")),
-        *(("lenet5", which) for which in ("train", "predict", "predict")),
-    ]
     report = json.loads(file.read_text(encoding="utf-8"))
-    assert len(report["rows"]) == len(rows) == 18
+    assert [(row["layer"], row["which"]) for row in report["rows"][::2]] == [
+        *(("lenet1", which) for which in ("forward", "backward", "grad_x", "grad_w")),
+        *(("fc2", which) for which in ("forward", "grad_x", "grad_w")),
+        *(("lenet5", which) for which in ("train", "predict")),
+    ]
     for row in report["rows"]:
-        assert row["threads"] in (1, 2)
+        assert f"\n{row['layer']:<8} {row['which']:<8} {row['shape']:<26}   {row['threads']} " in printed
         assert row["isa"] == before[0]
+        assert row["batch"] == (1 if row["layer"] == "lenet5" else 64)
         assert 0 < row["min_ms"] <= row["median_ms"]
         assert row["error"] < 1e-4
         assert row["rivals"]["reference"]["ratio"] > 0
+        assert list(row["errors"]) == (list(config.ALGORITHMS) if row["layer"] == "lenet1" else [])
     lenet1 = report["rows"][0]
     assert lenet1["gflops"] == pytest.approx(LAYERS["lenet1"].flops("forward") / lenet1["median_ms"] / 1e6)
     assert lenet1["share_of_peak"] == pytest.approx(lenet1["gflops"] / 100)
+    [claim] = [claim for claim in report["claims"] if claim["against"] == "itself on 1 thread"]
+    assert (claim["what"], claim["threads"]) == ("LeNet-5, training step, batch 64", 2)
+    assert claim["what"] in printed
+
+
+@pytest.mark.usefixtures("hurried")
+def test_passes_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    main([*ALONE, "--layers", "lenet1,fc2", "--passes", "backward,grad_x"])
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines() if line.startswith(("lenet1 ", "fc2 "))]
+    assert rows[:3] == [["lenet1", "backward"], ["lenet1", "grad_x"], ["fc2", "grad_x"]]
+
+
+def test_errors_of_algorithms_stand_beside_the_plain_sums() -> None:
+    errors = {"direct": 1e-6, "accurate": 2e-6, "fast": 5e-6}
+    row = Row("a", "forward", "", 1, "avx2", 1, 1.0, 1.0, 1, None, None, None, 2e-6, {}, errors)
+    others = replace(row, threads=2), replace(row, which="backward"), replace(row, layer="b", errors={})
+    heading, rule, *rows = "\n".join(error_lines([row, *others], markdown=False)).splitlines()
+    assert heading.split() == ["layer", "pass", "isa", "direct", "accurate", "×", "direct", "fast", "×", "direct"]
+    assert len(rule) == len(heading)
+    assert [line.split() for line in rows] == [
+        ["a", which, "avx2", "1.0e-06", "2.0e-06", "2.00", "5.0e-06", "5.00"] for which in ("forward", "backward")
+    ]
+    assert error_lines([others[-1]], markdown=False) == []
 
 
 @pytest.mark.usefixtures("hurried")
@@ -182,7 +193,7 @@ def test_instruction_sets_have_a_column(capsys: pytest.CaptureFixture[str]) -> N
 def test_threads_that_share_a_core_are_reported(
     second_thread: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cnnlib.bench.run.QUICK_PACE", Pace(rounds=1, block=0.0))
+    monkeypatch.setattr("cnnlib.bench.options.QUICK_PACE", HURRIED)
     monkeypatch.setattr("cnnlib.bench.run._peak", lambda isa, n, seconds=0.0: 100 + 100 * second_thread * (n - 1))
     main([*ALONE, "--layers", "loss", "--threads", "1,2"])
     printed = capsys.readouterr().out
@@ -194,6 +205,10 @@ def test_threads_that_share_a_core_are_reported(
     ("arguments", "message"),
     [
         (["--layers", "lenet3"], "--layers lenet3: unknown; there are lenet1, "),
+        (["--passes", "grad_b"], "--passes grad_b: unknown; there are forward, "),
+        (["--batches", "all"], "--batches all: expected numbers"),
+        (["--layers", "cifar", "--batches", "3"], "nothing to measure"),
+        (["--rounds", "0"], "--rounds 0: expected at least 1"),
         (["--threads", "two"], "--threads two: expected numbers"),
         (["--threads", "0"], "the number of threads"),
         (["--isa", "sse9"], "sse9"),
@@ -217,20 +232,30 @@ def test_contestants_take_turns() -> None:
     calls = {name: lambda name=name: called.append(name) for name in "abc"}
     timings = interleave(calls, Pace(rounds=3, block=0.001))
     assert [name for name, _ in groupby(called)] == [*"abc", *"bca", *"cab"]
-    assert all(3 <= len(timings[name].samples) < called.count(name) for name in calls)  # warm-ups are not counted
+    assert all(3 <= timings[name].calls < called.count(name) for name in calls)  # warm-ups are not counted
 
 
 def test_slow_contestants_are_called_less() -> None:
-    timings = interleave({"slow": lambda: time.sleep(0.002), "fast": lambda: None}, Pace(rounds=4, block=0.001, slow=2))
-    assert len(timings["slow"].samples) == 2
-    assert len(timings["fast"].samples) > 4
-    assert Timing([3.0, 1.0, 2.0]).median == 2.0
-    assert Timing([3.0, 1.0, 2.0]).best == 1.0
+    calls = {"slow": lambda: time.sleep(0.002), "spared": lambda: time.sleep(0.002), "fast": lambda: None}
+    timings = interleave(calls, Pace(rounds=6, block=0.001, limit=0.003, fewest=4), sparing=["spared"])
+    assert {name: len(timing.rounds) for name, timing in timings.items()} == {"slow": 4, "spared": 2, "fast": 6}
+    assert timings["slow"].calls == 4
+    assert timings["fast"].calls > 6
+
+
+def test_times_are_medians_of_rounds_and_ratios_of_the_same_round() -> None:
+    """A machine that is three times slower in the second round, a single call that is disturbed."""
+    own = Timing([[1.0, 1.0, 9.0], [3.0, 3.0, 3.0], [1.0]])
+    rival = Timing([[2.0, 2.0], [6.0]])
+    assert (own.median, own.best, own.calls) == (1.0, 1.0, 7)
+    assert rival.median == 4.0
+    assert rival.ratios_to(own) == [2.0, 2.0]
 
 
 def test_table_aligns_for_terminals_and_for_markdown() -> None:
     torch = RivalTime(2.0, 1.9, 2.0, variant="channels_last")
-    row = Row("fc1", "forward", str(LAYERS["fc1"]), "avx2", 2, 1.0, 0.9, 10, 156.8, 5.65, 0.69, 2e-6, {"torch": torch})
+    measured = (1.0, 0.9, 10, 156.8, 5.65, 0.69, 2e-6)
+    row = Row("fc1", "forward", str(LAYERS["fc1"]), 64, "avx2", 2, *measured, {"torch": torch})
     for markdown in (False, True):
         table = Table(["torch", "onnxruntime"], isas=True, markdown=markdown)
         heading, rule = table.head().splitlines()

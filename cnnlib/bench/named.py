@@ -7,12 +7,12 @@ from math import prod
 
 from cnnlib.shapes import conv2d_multiply_adds, conv2d_output_shape, linear_multiply_adds, pool2d_output_shape
 
-__all__ = ["LAYERS", "PASSES", "NamedLayer"]
+__all__ = ["GROUPS", "LAYERS", "PASSES", "NamedLayer"]
 
 # The passes of each kind, and the arrays that a pass reads and writes: x, w, b, y stand for their gradients as well,
-# which have the same sizes; what is updated in place counts twice.
+# which have the same sizes; what is updated in place counts twice. "backward" is all gradients in one call.
 PASSES = {
-    "conv2d": {"forward": "x w b y", "grad_x": "y w x", "grad_w": "y x w b"},
+    "conv2d": {"forward": "x w b y", "backward": "y x w x w b", "grad_x": "y w x", "grad_w": "y x w b"},
     "max_pool2d": {"forward": "x y", "grad_x": "y x x"},
     "avg_pool2d": {"forward": "x y", "grad_x": "y x"},
     "linear": {"forward": "x w b y", "grad_x": "y w x", "grad_w": "y x w b"},
@@ -59,6 +59,7 @@ class NamedLayer:
     w: tuple[int, ...] = ()
     stride: int = 1
     padding: int = 0
+    groups: int = 1
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ class NamedLayer:
     def output_shape(self) -> tuple[int, ...]:
         """The output's shape, with the batch."""
         if self.kind == "conv2d":
-            return conv2d_output_shape(self.x, self.w, self.stride, self.padding)
+            return conv2d_output_shape(self.x, self.w, self.stride, self.padding, groups=self.groups)
         if "pool" in self.kind:
             return pool2d_output_shape(self.x, (self.w[0], self.w[1]), self.stride, self.padding)
         return (self.x[0], self.w[0]) if self.kind == "linear" else self.x
@@ -78,12 +79,12 @@ class NamedLayer:
     def multiply_adds(self) -> int:
         """Multiply-adds of the batch, the same forward and for each gradient; 0 where they are not what counts."""
         if self.kind == "conv2d":
-            return conv2d_multiply_adds(self.x, self.w, self.stride, self.padding)
+            return conv2d_multiply_adds(self.x, self.w, self.stride, self.padding, groups=self.groups)
         return self.x[0] * linear_multiply_adds(self.w[1], self.w[0]) if self.kind == "linear" else 0
 
     def flops(self, which: str) -> int:
-        """Return the floating-point operations of a pass: two for each multiply-add."""
-        return 2 * self.multiply_adds if which in self.passes else 0
+        """Return the floating-point operations of a pass: two for each multiply-add, those of both gradients."""
+        return (4 if which == "backward" else 2) * self.multiply_adds if which in self.passes else 0
 
     def bytes(self, which: str) -> int:
         """Return the bytes that a pass has to move, each array once in and once out."""
@@ -94,16 +95,24 @@ class NamedLayer:
         image = "" if len(self.x) < 4 or self.x[2] != self.x[3] else f"{self.x[0]}×{self.x[1]}×{self.x[2]}²"
         x = image or "×".join(map(str, self.x))
         if self.kind == "conv2d":
-            return f"{x} → {self.w[0]} {self.w[2]}/{self.stride}/{self.padding}"
+            groups = f" /{self.groups}" if self.groups > 1 else ""
+            return f"{x} → {self.w[0]} {self.w[2]}/{self.stride}/{self.padding}{groups}"
         if "pool" in self.kind:
             return f"{x} {self.w[0]}/{self.stride}/{self.padding}"
         return f"{x} → {self.w[0]}" if self.kind == "linear" else x or "×".join(map(str, self.w))
 
 
 def _conv(
-    name: str, net: str, x: tuple[int, ...], outputs: int, kernel: int, stride: int = 1, padding: int = 0
+    name: str,
+    net: str,
+    x: tuple[int, ...],
+    outputs: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    groups: int = 1,
 ) -> NamedLayer:
-    return NamedLayer(name, net, "conv2d", x, (outputs, x[1], kernel, kernel), stride, padding)
+    return NamedLayer(name, net, "conv2d", x, (outputs, x[1] // groups, kernel, kernel), stride, padding, groups)
 
 
 IMAGES = (64, 64, 56, 56)
@@ -132,6 +141,8 @@ LAYERS: dict[str, NamedLayer] = {
         _conv("res512", "ResNet", (16, 512, 7, 7), 512, 3, 1, 1),
         _conv("pw256", "ResNet", (16, 256, 28, 28), 256, 1),
         _conv("stem7", "ResNet", (8, 3, 224, 224), 64, 7, 2, 3),
+        _conv("depth3", "MobileNet", (16, 128, 56, 56), 128, 3, 1, 1, groups=128),
+        _conv("group32", "ResNeXt", (16, 128, 56, 56), 128, 3, 1, 1, groups=32),
         *(
             NamedLayer(f"{name}56", "ResNet", kind, IMAGES, w)
             for name, kind, w in (
@@ -156,4 +167,13 @@ LAYERS: dict[str, NamedLayer] = {
         _conv("alex11", "AlexNet", (16, 3, 227, 227), 96, 11, 4),
         NamedLayer("alexpool", "AlexNet", "max_pool2d", (16, 96, 55, 55), (3, 3), 2),
     )
+}
+
+#: What the summary takes together: convolutions of one kind.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "3×3 convolutions": ("vgg64", "res128", "res512", "cifar32"),
+    "5×5 convolutions": ("lenet1", "lenet2"),
+    "stems, 3 channels": ("stem7", "alex11"),
+    "1×1, and stride 2": ("pw256", "res256s2"),
+    "depthwise, grouped": ("depth3", "group32"),
 }

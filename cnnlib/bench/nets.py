@@ -1,75 +1,103 @@
-"""The whole net: a training step and a prediction of LeNet-5, by cnnlib and by the definition."""
+"""Whole nets: a training step and a prediction, by cnnlib and by the definition."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cnnlib import models, reference
-from cnnlib.bench.named import LAYERS
-from cnnlib.bench.work import Contestant, Results
+from cnnlib import reference
+from cnnlib.bench.architectures import NamedNet
+from cnnlib.bench.definition import Definition
+from cnnlib.bench.work import Contestant, Results, error_of
+from cnnlib.layers.normalization import BatchNorm
 from cnnlib.losses import CrossEntropyLoss
+from cnnlib.model import Model
 from cnnlib.optim import SGD
 from cnnlib.reference import Array
 from cnnlib.trainer import Trainer
 
-__all__ = ["LEARNING_RATE", "MOMENTUM", "NET", "NET_PASSES", "NetTask", "State"]
-
-#: The net that is measured, and its passes with their batches.
-NET, NET_PASSES = "lenet5", (("train", 64), ("predict", 64), ("predict", 1))
+__all__ = ["LEARNING_RATE", "MOMENTUM", "NetTask", "State"]
 
 # Small, so that thousands of steps on the same batch leave the numbers ordinary.
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 
+PREDICTION_TOLERANCE = 1e-4
+
 State = Mapping[str, Array]
-
-
-# Its layers that have weights, from bottom to top.
-WEIGHTED = ("lenet1", "lenet2", "fc1", "fc2")
 
 
 @dataclass(frozen=True, eq=False)
 class NetTask:
-    """LeNet-5 on one batch: `train` is forward, loss, backward and an SGD step with momentum, `predict` the logits."""
+    """A net on one batch: `train` is forward, loss, backward and an SGD step with momentum, `predict` the logits."""
 
+    net: NamedNet
     which: str
     batch: int
 
-    layer = NET
-    tolerance = 1e-4  # of the logits, or of the worst gradient
+    @property
+    def layer(self) -> str:
+        """Its name in the table."""
+        return self.net.name
 
     @property
     def shape(self) -> str:
         """Its shape in words."""
-        return f"{self.batch}×1×28²"
+        channels, height, _ = self.input_shape
+        return f"{self.batch}×{channels}×{height}²"
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """An image's shape."""
+        return self.model.graph.nodes[0].shape
 
     @property
     def flops(self) -> int:
         """Two for each multiply-add, three passes when training, but no gradient for the image."""
-        layers = [replace(LAYERS[name], x=(self.batch, *LAYERS[name].x[1:])) for name in WEIGHTED]
-        forward = sum(layer.flops("forward") for layer in layers)
-        return 3 * forward - layers[0].flops("grad_x") if self.which == "train" else forward
+        graph, forward, of_the_image = self.model.graph, 0, 0
+        for node, sources in zip(graph.nodes, graph.sources, strict=True):
+            if node.layer is not None:
+                operations = 2 * self.batch * node.layer.multiply_adds(*(source.shape for source in node.inputs))
+                forward += operations
+                of_the_image += operations if sources == graph.inputs else 0
+        return 3 * forward - of_the_image if self.which == "train" else forward
 
     @property
     def bytes(self) -> int:
         """Not counted: what has to move depends on what is fused."""
         return 0
 
+    @property
+    def tolerance(self) -> float:
+        """The largest error that rounding explains."""
+        return self.net.tolerance if self.which == "train" else PREDICTION_TOLERANCE
+
     @cached_property
     def data(self) -> tuple[Array, Array]:
         """Images and labels."""
         rng = np.random.default_rng(371)
-        return rng.standard_normal((self.batch, 1, 28, 28), np.float32), rng.integers(0, 10, self.batch)
+        classes = self.model.graph.nodes[-1].shape[0]
+        return rng.standard_normal((self.batch, *self.input_shape), np.float32), rng.integers(0, classes, self.batch)
+
+    @cached_property
+    def model(self) -> Model:
+        """The architecture with its initial weights; every contestant has a copy."""
+        model, rng = self.net.build(rng=0), np.random.default_rng(371)
+        for layer in model:
+            if isinstance(layer, BatchNorm):  # no zeros and ones, with which a wrong formula could still be right
+                for array in (layer.weight.data, layer.running_var):
+                    array[:] = rng.uniform(0.5, 1.5, array.shape)
+                for array in (layer.bias.data, layer.running_mean):
+                    array[:] = rng.normal(0, 0.1, array.shape)
+        return model
 
     @cached_property
     def state(self) -> State:
-        """The initial weights, by the names that PyTorch gives them, too."""
-        return models.lenet5(rng=0).state_dict()
+        """The initial weights and running estimates by name."""
+        return self.model.state_dict()
 
     @cached_property
     def expected(self) -> Results:
@@ -80,69 +108,38 @@ class NetTask:
         """Return "cnnlib" or "reference"."""
         if name == "reference":
             return self._reference(np.float32)
-        (x, labels), model = self.data, models.lenet5(rng=0)
+        (x, labels), model = self.data, self.net.build(rng=0)
+        model.load_state_dict(self.state)
         if self.which == "predict":
-            return Contestant(lambda: (model.predict(x),))
+            return Contestant(lambda: (model.predict(x, batch_size=self.batch),))
         trainer = Trainer(model, CrossEntropyLoss(), SGD(LEARNING_RATE, momentum=MOMENTUM))
         parameters = model.parameters()
         return Contestant(
             lambda: trainer.train_step(x, labels),
-            lambda loss: (loss, *(parameters[name].grad for name in self.state)),
+            lambda loss: (loss, *(parameter.grad for parameter in parameters.values())),
         )
 
+    def error(self, results: Results) -> float:
+        """Return the error of the logits; of a training step, the worst gradient's deviation over its own length.
+
+        A gradient is not continuous where a ReLU's input is 0. In a deep net some inputs are so near that they round to
+        the other side, which may change single elements of gradients a lot.
+        """
+        return error_of(results, self.expected, np.linalg.norm if self.which == "train" else np.max)
+
     def _reference(self, dtype: DTypeLike) -> Contestant:
-        net, (x, labels) = _ReferenceLeNet(self.state, dtype), self.data
-        images = x.astype(dtype)
+        (x, labels), names = self.data, list(self.model.parameters())
+        net, images = Definition(self.model.graph, self.state, dtype), x.astype(dtype)
         if self.which == "predict":
             return Contestant(lambda: (net.forward(images)[-1],))
-        return Contestant(lambda: net.train_step(images, labels))
+        velocity = {name: np.zeros_like(net.tensors[name]) for name in names}
 
+        def train_step() -> Results:
+            values = net.forward(images, training=True)
+            loss, grad = reference.cross_entropy(values[-1], labels)
+            grads = net.backward(grad, values)
+            for name in names:
+                reference.sgd_step(net.tensors[name], grads[name], velocity[name], LEARNING_RATE, MOMENTUM)
+            return (loss, *(grads[name] for name in names))
 
-class _ReferenceLeNet:
-    """LeNet-5 written out in the functions of `cnnlib.reference`."""
-
-    def __init__(self, state: State, dtype: DTypeLike) -> None:
-        self.parameters = {name: array.astype(dtype) for name, array in state.items()}
-        self.velocity = {name: np.zeros_like(array) for name, array in self.parameters.items()}
-
-    def _weights(self, position: int) -> tuple[Array, Array]:
-        return self.parameters[f"{position}.weight"], self.parameters[f"{position}.bias"]
-
-    def forward(self, x: Array) -> list[Array]:
-        """Return the input of every layer, and the logits at the end."""
-        f, values = reference, [x]
-        for position in (0, 3):
-            values.append(f.conv2d(values[-1], *self._weights(position), padding=2))
-            values.append(f.relu(values[-1]))
-            values.append(f.max_pool2d(values[-1], 2))
-        values.append(values[-1].reshape(len(x), -1))
-        values.append(f.linear(values[-1], *self._weights(7)))
-        values.append(f.relu(values[-1]))
-        values.append(f.linear(values[-1], *self._weights(9)))
-        return values
-
-    def train_step(self, x: Array, labels: Array) -> Results:
-        """Return the loss before the update, and the gradients by the order of the parameters."""
-        f, values = reference, self.forward(x)
-        loss, grad = f.cross_entropy(values[10], labels)
-        grads: dict[str, Array] = {}
-
-        def linear(position: int, grad: Array) -> Array:
-            return deliver(position, f.linear_backward(grad, values[position], self._weights(position)[0]))
-
-        def convolution(position: int, grad: Array) -> Array:
-            grad = f.max_pool2d_backward(grad, values[position + 2], 2)
-            grad = f.relu_backward(grad, values[position + 1])
-            weight, needs = self._weights(position)[0], (position > 0, True, True)
-            return deliver(position, f.conv2d_backward(grad, values[position], weight, padding=2, needs=needs))
-
-        def deliver(position: int, gradients: Any) -> Array:
-            grad_x, grads[f"{position}.weight"], grads[f"{position}.bias"] = gradients
-            return grad_x  # type: ignore[no-any-return]
-
-        grad = f.relu_backward(linear(9, grad), values[8])
-        grad = convolution(3, linear(7, grad).reshape(values[6].shape))
-        convolution(0, grad)
-        for name, parameter in self.parameters.items():
-            f.sgd_step(parameter, grads[name], self.velocity[name], LEARNING_RATE, MOMENTUM)
-        return (loss, *(grads[name] for name in self.parameters))
+        return Contestant(train_step)

@@ -1,30 +1,25 @@
-"""The command ``cnnlib bench``: chooses the tasks, times them, prints the table, writes it as JSON."""
+"""The command ``cnnlib bench``: times the tasks, prints the tables, writes them as JSON."""
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from cnnlib import config
-from cnnlib.bench import rivals
-from cnnlib.bench.named import LAYERS
-from cnnlib.bench.nets import NET, NET_PASSES, NetTask
-from cnnlib.bench.table import RivalTime, Row, Table
+from cnnlib.bench import rivals, summary
+from cnnlib.bench.options import Options, parse
+from cnnlib.bench.summary import Claim, Setting
+from cnnlib.bench.table import RivalTime, Row, Table, error_lines
 from cnnlib.bench.timing import Pace, Timing, interleave, settle
-from cnnlib.bench.work import KernelTask, Task, verify
-from cnnlib.errors import ConfigError
+from cnnlib.bench.work import Contestant, KernelTask, Task, verify
 from cnnlib.serialize import write_atomically
 
 __all__ = ["main", "measure"]
-
-QUICK_LAYERS = ("lenet1", "lenet2", "pool1", "fc1", "relu1", "loss", "sgd", NET)
-QUICK_PACE = Pace(rounds=3, block=0.03, slow=1)
 
 # Of the peak of as many separate cores: less than this is not explained by a lower clock.
 CROWDED = 0.75
@@ -35,38 +30,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises ConfigError for arguments that cannot be used, WrongResultError if any contestant computes something wrong.
     """
-    arguments = _parser().parse_args(argv)
-    names = _layers(arguments.layers) or (list(QUICK_LAYERS) if arguments.quick else [*LAYERS, NET])
-    isas = _words(arguments.isa) or [config.get_isa()]
-    threads = _numbers(arguments.threads) or [config.get_num_threads()]
-    wanted = _words(arguments.against)
-    against = rivals.chosen(None if not wanted else [] if wanted == ["none"] else wanted)
-    pace = QUICK_PACE if arguments.quick else Pace()
-    table = Table(against, len(isas) > 1, arguments.markdown)
-    header, shown = _header(against), config.show_config()
+    options = parse(argv)
+    table = Table(options.against, len(options.isas) > 1, options.markdown)
+    header, shown = _header(options.against), config.show_config()
     print("\n".join(f"{key:<16}  {value}" for key, value in header.items()), shown, sep="\n", flush=True)
-    settings = list(itertools.product(isas, threads))
+    settings = list(dict.fromkeys(itertools.chain.from_iterable(map(options.settings, options.names))))
     peaks = {setting: _peak(*setting) for setting in settings}
     _print_peaks(peaks)
     print(f"\n{table.head()}", flush=True)
     rows = []
-    for task in _tasks(names):
-        for setting in settings:
+    for task in options.tasks():
+        for setting in options.settings(task.layer):
             # What else runs on the machine can only lower a peak: the highest so far is nearest to the truth.
             peaks[setting] = max(peaks[setting], _peak(*setting, seconds=0.03))
-            rows.append(measure(task, *setting, peaks[setting], against, pace))
+            rows.append(measure(task, *setting, peaks[setting], options.against, options.pace))
             print(table.line(rows[-1]), flush=True)
-    print(f"\n{table.legend()}\nAfterwards, to show how steady the machine was:")
+    claims = _claims(rows, options)
+    print(f"\n{table.legend()}")
+    if errors := error_lines(rows, options.markdown):
+        print("\nErrors of the algorithms that set_algorithm offers:\n", *errors, sep="\n")
+    if claims:
+        print("", *summary.lines(claims, options.markdown), sep="\n")
+    print("\nAfterwards, to show how steady the machine was:")
     _print_peaks({setting: _peak(*setting) for setting in settings})
-    if arguments.json:
+    if options.json:
         report = {
             "header": header,
             "config": shown,
-            "pace": vars(pace),
+            "pace": vars(options.pace),
             "peaks": [{"isa": isa, "threads": n, "gflops": peak} for (isa, n), peak in peaks.items()],
             "rows": [row.as_json() for row in rows],
+            "claims": [claim.as_json() for claim in claims],
         }
-        write_atomically(arguments.json, json.dumps(report, indent=1, ensure_ascii=False).encode())
+        write_atomically(options.json, json.dumps(report, indent=1, ensure_ascii=False).encode())
     return 0
 
 
@@ -81,7 +77,9 @@ def measure(task: Task, isa: str, threads: int, peak: float, against: Sequence[s
             for variant, contestant in rivals.contestants(task, rival, threads).items():
                 runs[rival, variant] = contestant
         errors = {name: verify(task, name[0], contestant) for name, contestant in runs.items()}
-        timings = interleave({name: contestant.run for name, contestant in runs.items()}, pace)
+        by_algorithm = _errors_by_algorithm(task, runs["cnnlib", ""])
+        calls = {name: contestant.run for name, contestant in runs.items()}
+        timings = interleave(calls, pace, sparing=[("reference", "")])
     own = timings["cnnlib", ""]
     by_rival = {
         rival: {variant: timing for (name, variant), timing in timings.items() if name == rival} for rival in against
@@ -91,33 +89,45 @@ def measure(task: Task, isa: str, threads: int, peak: float, against: Sequence[s
         layer=task.layer,
         which=task.which,
         shape=task.shape,
+        batch=task.batch,
         isa=isa,
         threads=threads,
         median_ms=own.median * 1e3,
         min_ms=own.best * 1e3,
-        calls=len(own.samples),
+        calls=own.calls,
         gflops=gflops,
         gbytes=task.bytes / own.median / 1e9 if task.bytes else None,
         share_of_peak=gflops / peak if gflops else None,
         error=errors["cnnlib", ""],
         rivals={rival: _best(variants, own) for rival, variants in by_rival.items() if variants},
+        errors=by_algorithm,
     )
+
+
+def _errors_by_algorithm(task: Task, contestant: Contestant) -> dict[str, float]:
+    """Return the error of every algorithm that is offered, for a convolution."""
+    errors = {}
+    if isinstance(task, KernelTask) and task.named.kind == "conv2d":
+        for name in config.ALGORITHMS:
+            with config.using(algorithm=name):
+                errors[name] = verify(task, f"cnnlib's {name!r} algorithm", contestant)
+    return errors
 
 
 def _best(variants: Mapping[str, Timing], own: Timing) -> RivalTime:
     medians = {variant: timing.median * 1e3 for variant, timing in variants.items()}
     best = min(medians, key=medians.__getitem__)
-    ratio = variants[best].median / own.median
-    return RivalTime(medians.pop(best), variants[best].best * 1e3, ratio, variant=best, others=medians)
+    ratios = variants[best].ratios_to(own)
+    quartiles = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+    ratio, least = statistics.median(ratios), variants[best].best * 1e3
+    return RivalTime(medians.pop(best), least, ratio, quartiles, variant=best, others=medians)
 
 
-def _tasks(names: Sequence[str]) -> Iterator[Task]:
-    """Yield the tasks one by one, so that the arrays of only one are in memory."""
-    for name in names:
-        if name == NET:
-            yield from (NetTask(which, batch) for which, batch in NET_PASSES)
-        else:
-            yield from (KernelTask.of(LAYERS[name], which) for which in LAYERS[name].passes)
+def _claims(rows: Sequence[Row], options: Options) -> list[Claim]:
+    claims, own_settings = summary.claims(rows), options.own_settings()
+    if len(own_settings) > 1:
+        claims += summary.claims_of_itself(summary.against_itself(own_settings, options.pace))
+    return claims
 
 
 def _peak(isa: str, threads: int, seconds: float = 0.3) -> float:
@@ -144,7 +154,7 @@ def _version(package: str) -> str:
         return "version unknown"
 
 
-def _print_peaks(peaks: Mapping[tuple[str, int], float]) -> None:
+def _print_peaks(peaks: Mapping[Setting, float]) -> None:
     for (isa, n), peak in peaks.items():
         line = f"{'peak':<16}  {peak:.0f} GFLOP/s with {isa} on {n} thread{'s' * (n > 1)}"
         if n > 1:
@@ -153,40 +163,3 @@ def _print_peaks(peaks: Mapping[tuple[str, int], float]) -> None:
             if factor < CROWDED * n:
                 line += ": they share cores, with each other or with something else that runs"
         print(line)
-
-
-def _layers(texts: Sequence[str]) -> list[str]:
-    names = _words(texts)
-    if unknown := [name for name in names if name not in (*LAYERS, NET)]:
-        raise ConfigError(f"--layers {', '.join(unknown)}: unknown; there are {', '.join([*LAYERS, NET])}")
-    return names
-
-
-def _numbers(texts: Sequence[str]) -> list[int]:
-    words = _words(texts)
-    if wrong := [word for word in words if not word.isdecimal()]:
-        raise ConfigError(f"--threads {', '.join(wrong)}: expected numbers such as 1,2")
-    return [int(word) for word in words]
-
-
-def _words(texts: Sequence[str]) -> list[str]:
-    """Return the words of arguments in which commas separate as well as blanks do."""
-    return [word for text in texts for word in text.split(",") if word]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="cnnlib bench",
-        description="Time cnnlib's kernels and LeNet-5, verified, against the NumPy definition and what is installed.",
-        epilog=f"layers: {', '.join([*LAYERS, NET])}",
-    )
-    many: dict[str, Any] = {"nargs": "+", "default": []}
-    against = f"none, or some of {','.join(rivals.RIVALS)} (default: all installed)"
-    parser.add_argument("--layers", metavar="NAME", help="only these layers (default: all)", **many)
-    parser.add_argument("--threads", metavar="N", help="such as 1,2 (default: as configured)", **many)
-    parser.add_argument("--isa", metavar="NAME", help="instruction sets (default: the one in use)", **many)
-    parser.add_argument("--against", metavar="RIVAL", help=against, **many)
-    parser.add_argument("--quick", action="store_true", help="few layers, few samples: seconds instead of minutes")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    parser.add_argument("--json", metavar="FILE", help="write all measurements to FILE")
-    return parser

@@ -9,6 +9,10 @@ from typing import Any
 from cnnlib.bench.named import NamedLayer
 from cnnlib.bench.nets import NetTask, State
 from cnnlib.bench.work import Contestant, KernelTask, Task
+from cnnlib.errors import ConfigError
+from cnnlib.graph import Graph
+from cnnlib.layers import Add, AvgPool2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
+from cnnlib.layers.normalization import BatchNorm
 from cnnlib.reference import Array
 
 __all__ = ["contestants"]
@@ -24,7 +28,8 @@ MISSING = ("prelu", "batch_norm", "affine", "reciprocal")  # measured on the way
 def contestants(task: Task, threads: int) -> dict[str, Contestant]:
     """Return ONNX Runtime on the task's graph; nothing for passes other than forward."""
     if isinstance(task, NetTask) and task.which == "predict":
-        return {"": _session(_net(), task.state, task.data[0], (task.batch, 10), threads)}
+        output_shape = (task.batch, *task.model.graph.nodes[-1].shape)
+        return {"": _session(_net(task.model.graph), task.state, task.data[0], output_shape, threads)}
     if isinstance(task, KernelTask) and task.which == "forward" and task.named.kind not in MISSING:
         weights = {name: task.arrays[name] for name in ("w", "b") if name in task.arrays}
         return {"": _session([_node(task.named)], weights, task.arrays["x"], task.named.output_shape, threads)}
@@ -36,7 +41,7 @@ def _node(layer: NamedLayer) -> Any:
     window = {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4}
     match layer.kind:
         case "conv2d":
-            return make_node("Conv", ["x", "w", "b"], ["y"], **window)
+            return make_node("Conv", ["x", "w", "b"], ["y"], group=layer.groups, **window)
         case "max_pool2d":
             return make_node("MaxPool", ["x"], ["y"], kernel_shape=layer.w, **window)
         case "avg_pool2d":
@@ -56,17 +61,38 @@ def _node(layer: NamedLayer) -> Any:
     return make_node("Softmax", ["x"], ["y"], axis=-1)
 
 
-def _net() -> list[Any]:
+def _net(graph: Graph) -> list[Any]:
+    """Return the nodes for those of `graph`, of one input and one output; weights go by cnnlib's names."""
     make_node = import_module("onnx.helper").make_node
-    pool, gemm = {"kernel_shape": [2, 2], "strides": [2, 2]}, {"transB": 1}
-    block: list[tuple[str, dict[str, Any]]] = [("Conv", {"pads": [2] * 4}), ("Relu", {}), ("MaxPool", pool)]
-    chain = [*block, *block, ("Flatten", {}), ("Gemm", gemm), ("Relu", {}), ("Gemm", gemm)]
-    nodes = []
-    for i, (operator, attributes) in enumerate(chain):
-        weights = [f"{i}.weight", f"{i}.bias"] if operator in ("Conv", "Gemm") else []
-        output = "y" if i == len(chain) - 1 else f"v{i}"
-        nodes.append(make_node(operator, [f"v{i - 1}" if i else "x", *weights], [output], **attributes))
+    nodes, last = [], len(graph.nodes) - 1
+    for i, (node, sources) in enumerate(zip(graph.nodes, graph.sources, strict=True)):
+        if node.layer is not None:
+            operator, keys, attributes = _operator(node.layer)
+            inputs = [f"v{source}" if source else "x" for source in sources]
+            weights = [f"{graph.names[i]}.{key}" for key in keys]
+            nodes.append(make_node(operator, inputs + weights, ["y" if i == last else f"v{i}"], **attributes))
     return nodes
+
+
+def _operator(layer: Layer) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+    """Return ONNX's operator, its tensors and its attributes."""
+    match layer:
+        case Conv2d() | MaxPool2d() | AvgPool2d():
+            kernels, strides, paddings, dilations = zip(*(layer.windows() or ()), strict=True)
+            window: dict[str, Any] = {"kernel_shape": kernels, "strides": strides, "pads": paddings * 2}
+            if isinstance(layer, Conv2d):
+                bias = () if layer.bias is None else ("bias",)
+                return "Conv", ("weight", *bias), {**window, "dilations": dilations, "group": layer.groups}
+            if isinstance(layer, MaxPool2d):
+                return "MaxPool", (), window
+            return "AveragePool", (), {**window, "count_include_pad": int(layer.count_include_pad)}
+        case Linear():
+            return "Gemm", ("weight", "bias"), {"transB": 1}
+        case BatchNorm():
+            return "BatchNormalization", ("weight", "bias", "running_mean", "running_var"), {"epsilon": layer.eps}
+        case ReLU() | Flatten() | Add():
+            return {"ReLU": "Relu"}.get(type(layer).__name__, type(layer).__name__), (), {}
+    raise ConfigError(f"the benchmark has no ONNX operator for {layer!r}")
 
 
 def _session(nodes: Sequence[Any], weights: State, x: Array, output_shape: Sequence[int], threads: int) -> Contestant:

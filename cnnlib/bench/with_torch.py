@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from cnnlib.bench import nets
+from cnnlib.bench import nets, torch_net
 from cnnlib.bench.nets import NetTask
 from cnnlib.bench.work import (
     ADAM_STEP,
@@ -80,10 +80,10 @@ def _call(task: KernelTask, t: dict[str, Any]) -> Callable[[], Sequence[Any]]:
     stride, padding, kernel = [layer.stride] * 2, [layer.padding] * 2, list(layer.w)
     match layer.kind:
         case "conv2d" if forward:
-            return lambda: (F.conv2d(x, w, b, stride, padding),)
+            return lambda: (F.conv2d(x, w, b, stride, padding, 1, layer.groups),)
         case "conv2d":
-            needs = [task.which == "grad_x", *[task.which == "grad_w"] * 2]
-            options = ([layer.w[0]], stride, padding, [1, 1], False, [0, 0], 1, needs)
+            needs = [task.which != "grad_w", *[task.which != "grad_x"] * 2]
+            options = ([layer.w[0]], stride, padding, [1, 1], False, [0, 0], layer.groups, needs)
             return lambda: [grad for grad in aten.convolution_backward(y, x, w, *options) if grad is not None]
         case "max_pool2d" if forward:
             return lambda: (F.max_pool2d(x, kernel, stride, padding),)
@@ -190,34 +190,30 @@ def _optimizer(task: KernelTask, fused: bool) -> Contestant:
 def _net(task: NetTask, format_: Any) -> Contestant:
     """The same net from the same weights, NumPy arrays in and out, with the fused SGD."""
     torch = _torch()
-    nn = torch.nn
-
-    blocks = [(nn.Conv2d(a, b, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)) for a, b in ((1, 20), (20, 50))]
-    top = (nn.Flatten(), nn.Linear(2450, 500), nn.ReLU(), nn.Linear(500, 10))
-    model = nn.Sequential(*blocks[0], *blocks[1], *top)
-    model.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in task.state.items()})
-    model = model.to(memory_format=format_)
+    net = torch_net.module(task.model.graph, task.state).to(memory_format=format_)
     x, labels = task.data
 
     def images() -> Any:
         return torch.from_numpy(x).contiguous(memory_format=format_)
 
     if task.which == "predict":
-        model.eval()
+        net.eval()
 
         def predict() -> Results:
             with torch.inference_mode():
-                return (model(images()).numpy(),)
+                return (net(images()).numpy(),)
 
         return Contestant(predict)
-    loss = nn.CrossEntropyLoss()
-    optimizer = torch.optim.SGD(model.parameters(), nets.LEARNING_RATE, momentum=nets.MOMENTUM, fused=True)
+    loss = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(net.parameters(), nets.LEARNING_RATE, momentum=nets.MOMENTUM, fused=True)
 
     def train_step() -> float:
         optimizer.zero_grad()
-        value = loss(model(images()), torch.from_numpy(labels))
+        value = loss(net(images()), torch.from_numpy(labels))
         value.backward()
         optimizer.step()
         return float(value.item())
 
-    return Contestant(train_step, lambda value: (value, *_arrays([p.grad for p in model.parameters()])))
+    parameters = torch_net.parameters(net, task.model.graph)
+    grads = [parameters[name] for name in task.model.parameters()]
+    return Contestant(train_step, lambda value: (value, *_arrays([parameter.grad for parameter in grads])))

@@ -59,6 +59,10 @@ class Task(Protocol):
         """Its shape in words."""
 
     @property
+    def batch(self) -> int:
+        """How many images, or 0 where there are none."""
+
+    @property
     def flops(self) -> int:
         """Floating-point operations, 0 where they are not what counts."""
 
@@ -76,6 +80,9 @@ class Task(Protocol):
 
     def contestant(self, name: str) -> Contestant:
         """Return "cnnlib" or "reference", with arrays of its own."""
+
+    def error(self, results: Results) -> float:
+        """Return how far results are from the expected ones, inf for a wrong shape or a NaN."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +120,11 @@ class KernelTask:
         return str(self.named)
 
     @property
+    def batch(self) -> int:
+        """How many images, or 0 where there are none."""
+        return self.named.x[0] if self.named.x else 0
+
+    @property
     def flops(self) -> int:
         """Floating-point operations, 0 where they are not what counts."""
         return self.named.flops(self.which)
@@ -126,8 +138,9 @@ class KernelTask:
     def tolerance(self) -> float:
         """4 ε √n for sums of n products, n = 64 for what is no product of matrices."""
         named = self.named
-        results = {"forward": named.output_shape, "grad_x": named.x, "grad_w": named.w}
-        terms = named.multiply_adds // prod(results[self.which]) if named.multiply_adds else 64
+        results = {"forward": [named.output_shape], "grad_x": [named.x], "grad_w": [named.w]}
+        results["backward"] = [named.x, named.w]
+        terms = named.multiply_adds // min(map(prod, results[self.which])) if named.multiply_adds else 64
         return float(4 * np.finfo(np.float32).eps * terms**0.5)
 
     @cached_property
@@ -142,6 +155,10 @@ class KernelTask:
         buffers = [np.empty(np.shape(result), np.float32) for result in self.expected if np.ndim(result)]
         return self._bind(functional if name == "cnnlib" else reference, np.float32, [*buffers, None, None])
 
+    def error(self, results: Results) -> float:
+        """Return the largest deviation over the largest value, the worst of all results."""
+        return error_of(results, self.expected)
+
     def _bind(self, module: ModuleType, dtype: type, out: Sequence[Array | None]) -> Contestant:
         numbers: dict[str, Array] = {
             name: array.astype(dtype) for name, array in self.arrays.items() if name != "labels"
@@ -154,20 +171,22 @@ def _call(
     m: ModuleType, layer: NamedLayer, which: str, a: Mapping[str, Array], out: Sequence[Array | None]
 ) -> Callable[[], Results]:
     """Return the call of `m`, functional or reference, for a pass of `layer` on the arrays `a`."""
-    window = (layer.stride, layer.padding)
-    kernel = layer.w
+    window, kernel = (layer.stride, layer.padding), layer.w
+    settings = (*window, 1, layer.groups)
     one, rest = out[0], (None, out[0], out[1])
     outs = out[0], out[1], out[2]
     match layer.kind, which:
         case "conv2d", "forward":
-            return lambda: (m.conv2d(a["x"], a["w"], a["b"], *window, out=one),)
+            return lambda: (m.conv2d(a["x"], a["w"], a["b"], *settings, out=one),)
+        case "conv2d", "backward":
+            return lambda: m.conv2d_backward(a["y"], a["x"], a["w"], *settings, out=outs)
         case "conv2d", "grad_x":
             x = np.empty(layer.x, a["y"].dtype)  # only its shape counts
             needs, first = (True, False, False), (one, None, None)
-            return lambda: m.conv2d_backward(a["y"], x, a["w"], *window, needs=needs, out=first)[:1]
+            return lambda: m.conv2d_backward(a["y"], x, a["w"], *settings, needs=needs, out=first)[:1]
         case "conv2d", "grad_w":
             w, needs = np.empty(layer.w, a["y"].dtype), (False, True, True)
-            return lambda: m.conv2d_backward(a["y"], a["x"], w, *window, needs=needs, out=rest)[1:]
+            return lambda: m.conv2d_backward(a["y"], a["x"], w, *settings, needs=needs, out=rest)[1:]
         case (("max_pool2d" | "avg_pool2d"), "forward"):
             pool = getattr(m, layer.kind)
             return lambda: (pool(a["x"], kernel, *window, out=one),)
@@ -237,8 +256,11 @@ def _call(
     return adam
 
 
-def error_of(results: Results, expected: Results) -> float:
-    """Return the largest deviation over the largest expected value, the worst of all results; inf for a wrong shape.
+def error_of(results: Results, expected: Results, size: Callable[[Array], Any] = np.max) -> float:
+    """Return the deviation over the expected value, the worst of all results; inf for a wrong shape or a NaN.
+
+    size: what makes one number of the magnitudes of an array's elements, the largest or, with `np.linalg.norm` for
+    vectors, their length.
 
     >>> error_of((np.array([1.0, 2.5]),), (np.array([1.0, 2.0]),))
     0.25
@@ -247,15 +269,15 @@ def error_of(results: Results, expected: Results) -> float:
     for result, right in zip(results, expected, strict=True):
         if np.shape(result) != np.shape(right):
             return np.inf
-        deviation = np.abs(np.asarray(result, np.float64) - right).max() / np.abs(right).max()
+        deviation = size(np.abs(np.ravel(result) - np.ravel(right))) / size(np.abs(np.ravel(right)))
         worst = max(worst, np.inf if np.isnan(deviation) else float(deviation))
     return worst
 
 
 def verify(task: Task, name: str, contestant: Contestant) -> float:
     """Run `contestant` once and return its error; raises WrongResultError if it is beyond rounding."""
-    error = error_of(contestant.results(contestant.run()), task.expected)
-    tolerance = task.tolerance if name in ("cnnlib", "reference") else RIVAL_TOLERANCE
+    error = task.error(contestant.results(contestant.run()))
+    tolerance = task.tolerance if name in ("cnnlib", "reference") else max(task.tolerance, RIVAL_TOLERANCE)
     if error > tolerance:
         raise WrongResultError(
             f"{name}, {task.layer} {task.which} ({task.shape}): error {error:.1e} against float64, expected at most "
