@@ -41,7 +41,9 @@ def graph(
         ax.set_position((0, 0, 1, 1))
     ax.set(xlim=(0, drawing.width), ylim=(drawing.height, 0), aspect="equal")
     ax.set_axis_off()
-    figure.canvas.draw_idle()
+    if not own:
+        # Texts are sized by what the layout leaves to the axes: draw the picture before them, too.
+        figure.draw_without_rendering()
     _paint(ax, drawing)
     return finish(figure, save)
 
