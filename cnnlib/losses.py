@@ -248,6 +248,8 @@ class BCELoss(_Elementwise):
     prediction: N×…, float32 or float64. target: the same shape, in 0…1, bool or any number. Vector targets sum over
     their features and average over N only; PyTorch's ``BCELoss`` averages over all elements.
 
+    Accuracy is measured by `cnnlib.metrics.BinaryAccuracy`.
+
     Raises ShapeError unless the shapes are equal, DataError for targets, or "probabilities", outside 0…1.
 
     >>> loss = BCELoss(from_logits=True)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnlib.errors import ConfigError, DataError, ShapeError
 
-__all__ = ["Accuracy", "Metric", "TopKAccuracy", "resolve_metric"]
+__all__ = ["Accuracy", "BinaryAccuracy", "Metric", "TopKAccuracy", "resolve_metric"]
 
 Array = NDArray[Any]
 
@@ -36,7 +36,7 @@ class Metric(Protocol):
 
 
 class _ShareOfHits:
-    """A metric that is the share of samples for which something holds, counted in integers: exact over batches."""
+    """A metric that is the share of something that holds, counted in integers: exact over batches."""
 
     name: str
 
@@ -47,6 +47,20 @@ class _ShareOfHits:
         """Forget all batches."""
         self._hits = self._samples = 0
 
+    def compute(self) -> float:
+        """Return hits / samples. Raises DataError if there were no samples."""
+        if not self._samples:
+            raise DataError(f"metric {self.name!r}: no samples since reset()")
+        return self._hits / self._samples
+
+    def _count(self, hit: Array) -> None:
+        self._hits += int(np.count_nonzero(hit))
+        self._samples += hit.size
+
+
+class _Ranked(_ShareOfHits):
+    """Hits by the rank of the class among the outputs."""
+
     def update(self, prediction: ArrayLike, target: ArrayLike) -> None:
         """Count in a batch. Raises ShapeError if it is not classification."""
         prediction, target = np.asarray(prediction), np.asarray(target)
@@ -54,23 +68,16 @@ class _ShareOfHits:
         if len(shape) != 2 or shape[1] < 2 or target.shape not in (shape, shape[:1]):
             raise ShapeError(
                 f"metric {self.name!r}: expected a prediction N×C, C at least 2, and a target of N labels or N×C, got "
-                f"{shape} and {target.shape}; it measures classification: leave it out for other tasks"
+                f"{shape} and {target.shape}; it measures classification: leave it out for other tasks, and take "
+                f"BinaryAccuracy where one output tells two classes apart"
             )
-        labels = target if target.ndim == 1 else target.argmax(axis=1)
-        self._hits += int(np.count_nonzero(self._hit(prediction, labels)))
-        self._samples += len(labels)
-
-    def compute(self) -> float:
-        """Return hits / samples. Raises DataError if there were no samples."""
-        if not self._samples:
-            raise DataError(f"metric {self.name!r}: no samples since reset()")
-        return self._hits / self._samples
+        self._count(self._hit(prediction, target if target.ndim == 1 else target.argmax(axis=1)))
 
     def _hit(self, prediction: Array, labels: Array) -> Array:
         raise NotImplementedError
 
 
-class Accuracy(_ShareOfHits):
+class Accuracy(_Ranked):
     """The share of samples whose largest output is at their class; of equal outputs the first counts.
 
     prediction: N×C logits or probabilities; target: N labels, or N×C one-hot or soft (its largest is the class).
@@ -87,7 +94,39 @@ class Accuracy(_ShareOfHits):
         return np.asarray(prediction.argmax(axis=1) == labels)
 
 
-class TopKAccuracy(_ShareOfHits):
+class BinaryAccuracy(_ShareOfHits):
+    """The share of outputs on the right side of `threshold`: above it where the target is above ½, else not.
+
+    threshold: 0.5 for probabilities, as Sigmoid makes them; 0 for the scores that BCELoss(from_logits=True) reads.
+    prediction, target: N×…, the same shape; each element counts. Its name is "accuracy".
+
+    >>> accuracy = BinaryAccuracy()
+    >>> accuracy.update([[0.9], [0.2], [0.7], [0.4]], [[1], [0], [0], [0]])
+    >>> accuracy.compute()
+    0.75
+    """
+
+    name = "accuracy"
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        if isinstance(threshold, bool) or not isinstance(threshold, (int, float)):
+            raise ConfigError(f"BinaryAccuracy: threshold must be a number, got {threshold!r}")
+        self.threshold = threshold
+        super().__init__()
+
+    def update(self, prediction: ArrayLike, target: ArrayLike) -> None:
+        """Count in a batch. Raises ShapeError unless the shapes are equal."""
+        prediction, target = np.asarray(prediction), np.asarray(target)
+        if prediction.shape != target.shape:
+            raise ShapeError(
+                f"metric {self.name!r}: expected a prediction and a target of one shape, got {prediction.shape} and "
+                f"{target.shape}; BinaryAccuracy is for outputs that each tell two classes apart"
+            )
+        # A NaN is on no side: it is never a hit.
+        self._count(((prediction > self.threshold) == (target > 0.5)) & ~np.isnan(prediction))
+
+
+class TopKAccuracy(_Ranked):
     """The share of samples whose class is among the k largest outputs; of equal outputs the first ones count.
 
     Shapes as in :class:`Accuracy`, which is this for k = 1.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnnlib.errors import ConfigError, DataError, ShapeError
-from cnnlib.metrics import Accuracy, TopKAccuracy, resolve_metric
+from cnnlib.metrics import Accuracy, BinaryAccuracy, TopKAccuracy, resolve_metric
 
 
 @pytest.mark.parametrize("metric", [Accuracy(), TopKAccuracy(1), TopKAccuracy(3)], ids=lambda m: m.name)
@@ -42,6 +42,23 @@ def test_k_beyond_the_classes_is_always_a_hit():
     assert (top.name, top.compute()) == ("top5_accuracy", 1.0)
 
 
+def test_one_output_tells_two_classes_apart(rng):
+    score, target = rng.normal(size=(50, 1)), rng.integers(0, 2, (50, 1))
+    expected = np.mean((score > 0) == target)
+    probability = 1 / (1 + np.exp(-score))
+    for metric, prediction in ((BinaryAccuracy(), probability), (BinaryAccuracy(0), score)):
+        for part in (slice(0, 7), slice(7, 50)):
+            metric.update(prediction[part], target[part])
+        assert metric.compute() == expected
+    metric.reset()
+    metric.update([0.0, np.nan, np.nan, 1.0], [0.0, 0.0, 1.0, 0.9])
+    assert metric.compute() == 0.5
+    with pytest.raises(ShapeError, match=r"\(2, 1\) and \(2,\)"):
+        metric.update(np.zeros((2, 1)), np.zeros(2))
+    with pytest.raises(ConfigError, match="threshold must be a number, got '0'"):
+        BinaryAccuracy("0")
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="k must be at least 1"):
         TopKAccuracy(0)
@@ -49,5 +66,7 @@ def test_what_cannot_be_is_refused():
         Accuracy().compute()
     with pytest.raises(ShapeError, match=r"\(2, 3\) and \(3,\)"):
         Accuracy().update(np.zeros((2, 3)), np.zeros(3, int))
+    with pytest.raises(ShapeError, match="BinaryAccuracy where one output"):
+        Accuracy().update(np.zeros((2, 1)), np.zeros((2, 1)))
     with pytest.raises(ConfigError, match="unknown metric 'precision'"):
         resolve_metric("precision")
