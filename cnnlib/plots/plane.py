@@ -58,7 +58,7 @@ def decision_regions(
         own, name = points[labels == label], f"class {label}"
         ax.scatter(own[:, 0], own[:, 1], s=14, marker=marker, color=colour, linewidths=0, label=name)
     wrong = points[~right_ones]
-    ax.scatter(wrong[:, 0], wrong[:, 1], s=40, facecolors="none", edgecolors="black", linewidths=0.7, label="wrong")
+    ax.scatter(wrong[:, 0], wrong[:, 1], s=30, facecolors="none", edgecolors="black", linewidths=0.5, label="wrong")
     ax.set(xlabel="$x_1$", ylabel="$x_2$", title=f"{right_ones.mean():.1%} right")
     return finish(figure, save)
 
