@@ -1,4 +1,4 @@
-"""What tests share: one tolerance, one gradient check, poisoned and guarded arrays, thread counts, examples run."""
+"""What tests share: one tolerance, one gradient check, poisoned and guarded arrays, threads, examples run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 import cnnlib
 from cnnlib import _kernels
@@ -131,3 +132,16 @@ def run_example(folder: Path, name: str, *options: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def run_lecture(folder: Path, name: str, *options: str) -> str:
+    """Return what a script of the lecture prints, after a look at its picture: a PNG with more on it than paper."""
+    output = run_example(folder, f"lecture/{name}", "--save", "picture.png", *options)
+    assert [path.name for path in folder.iterdir()] == ["picture.png"]
+    with Image.open(folder / "picture.png") as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        pixels = np.asarray(picture.convert("L"))
+    assert min(pixels.shape) > 400
+    assert 0.02 < (pixels < 200).mean() < 0.9
+    return output

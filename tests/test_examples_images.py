@@ -3,24 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import numpy as np
-from helpers import run_example
-from PIL import Image
-
-
-def run(folder: Path, name: str, *options: str) -> str:
-    """Return what a script prints, after a look at its picture: a PNG of some size with more on it than paper."""
-    output = run_example(folder, f"lecture/{name}", "--save", "picture.png", *options)
-    assert [path.name for path in folder.iterdir()] == ["picture.png"]
-    with Image.open(folder / "picture.png") as picture:
-        picture.load()
-        assert picture.format == "PNG"
-        pixels = np.asarray(picture.convert("L"))
-    assert min(pixels.shape) > 500
-    assert 0.02 < (pixels < 200).mean() < 0.9
-    return output
+from helpers import run_lecture as run
 
 
 def shares(output: str, line: str) -> list[float]:
