@@ -47,16 +47,6 @@ def test_mnist_99(tmp_path) -> None:
     assert "of 667 digits" in held_back
 
 
-def test_mlp_collapse(tmp_path) -> None:
-    output = run(tmp_path, "mlp_collapse.py")
-    difference = re.search(r"largest difference of their outputs: (\S+)", output)
-    assert difference, output
-    assert float(difference[1]) < 1e-5
-    linear, bent = (float(share) for share in re.findall(r"accuracy ([\d.]+)%", output))
-    assert linear < 70  # a line does little better than guessing
-    assert bent > 95
-
-
 def test_every_example_is_short_and_has_a_test() -> None:
     tests = sorted(Path(__file__).parent.glob("test_examples*.py"))
     source = "".join(path.read_text(encoding="utf-8") for path in tests)
