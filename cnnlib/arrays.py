@@ -57,14 +57,17 @@ def _writable(out: Array, name: str, shape: tuple[int, ...], inputs: Sequence[Ar
     """Return `out` after checking that a kernel may write to it while it reads `inputs`."""
     if not isinstance(out, np.ndarray):
         raise DTypeError(f"{name} is a {type(out).__name__}: expected an array to write to")
-    if out.dtype not in ELEMENTS or any(out.dtype != array.dtype for array in inputs):
-        expected = inputs[0].dtype if inputs else "float32 or float64"
-        raise DTypeError(f"{name} has dtype {out.dtype}: expected {expected}")
+    dtype = out.dtype
+    if dtype not in ELEMENTS:
+        raise DTypeError(f"{name} has dtype {dtype}: expected {inputs[0].dtype if inputs else 'float32 or float64'}")
     expect_shape(out, name, shape, "the result's shape")
     if not out.flags.carray:
-        raise ShapeError(f"{name} of shape {out.shape} is not C-contiguous, aligned and writable: pass np.empty{shape}")
-    if any(np.may_share_memory(out, array) for array in inputs):
-        raise ShapeError(f"{name} of shape {out.shape} overlaps an input: pass an array of its own")
+        raise ShapeError(f"{name} of shape {shape} is not C-contiguous, aligned and writable: pass np.empty{shape}")
+    for array in inputs:
+        if dtype != array.dtype:
+            raise DTypeError(f"{name} has dtype {dtype}: expected {array.dtype}")
+        if np.may_share_memory(out, array):
+            raise ShapeError(f"{name} of shape {shape} overlaps an input: pass an array of its own")
     return out
 
 

@@ -210,9 +210,9 @@ class Trainer:
         for name, value in reversed(values.items()):
             if not math.isfinite(value):
                 raise TrainingError(f"{where}the {name} is {value}; {self._likely_cause(x, y)}")
-        self.model.zero_grad()
-        self.model.backward(self.objective.backward(), input_grad=False)
         parameters = self.model.parameters()
+        self.optimizer.zero_grad(parameters)
+        self.model.backward(self.objective.backward(), input_grad=False)
         if self.clip_norm is not None:
             clip_grad_norm(parameters, self.clip_norm)
         self.optimizer.step(parameters)
