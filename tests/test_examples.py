@@ -29,13 +29,6 @@ def test_train_lenet5(tmp_path) -> None:
     assert 100 * np.mean(model.predict(x).argmax(axis=1) == y) == pytest.approx(accuracy(output))
 
 
-def test_branches(tmp_path) -> None:
-    output = run(tmp_path, "branches.py", "--epochs", "2")
-    assert accuracy(output) >= 90
-    assert re.search(r"concat +Concat .* maxpool2d, maxpool2d_1\n", output)
-    assert re.search(r"add +Add .* concat, relu_2\n", output)
-
-
 def test_mnist_99(tmp_path) -> None:
     output = run(tmp_path, "mnist_99.py", "--sample", "--seeds", "2")
     assert accuracy(output) >= 94
