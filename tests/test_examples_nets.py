@@ -33,3 +33,38 @@ def test_branches(tmp_path) -> None:
     assert numbers(output, "test accuracy:")[0] >= 90
     assert re.search(r"concat +Concat .* maxpool2d, maxpool2d_1\n", output)
     assert re.search(r"add +Add .* concat, relu_2\n", output)
+
+
+def test_batch_norm(tmp_path) -> None:
+    output = run(tmp_path, "batch_norm.py", "--epochs", "9")
+    (rate, _, epoch), (plain_rate, _, plain_epoch) = (numbers(output, f"{net} BN")[:3] for net in ("with", "without"))
+    assert rate >= 3 * plain_rate
+    assert epoch < plain_epoch <= 9
+
+
+def test_batch_norm_careless(tmp_path) -> None:
+    output = run(tmp_path, "batch_norm_careless.py", "--epochs", "3")
+    for factor in ("0.01", "0.1"):
+        normalised, plain = numbers(output, f"2 epochs, weights × {factor} ")
+        assert normalised > 80
+        assert plain < 20
+    normalised, plain = numbers(output, "2 epochs, weights × 1 ")
+    assert min(normalised, plain) > 75  # so it is the factor that stops the net without BN
+    assert re.search(r"weights × 10 +\d\d\.\d% +overflow\n", output)
+    normalised, plain = numbers(output, "3 epochs with sigmoids")
+    assert normalised > 80
+    assert plain < 20
+
+
+def test_batch_norm_statistics(tmp_path) -> None:
+    output = run(tmp_path, "batch_norm_statistics.py", "--epochs", "1")
+    batch, running, whole = numbers(output, "after 4 steps of training")
+    assert running > 1.3 * whole
+    assert batch == pytest.approx(whole, abs=3)
+    batch, running, whole = numbers(output, "at the end, batches of 1 ")
+    assert batch == 90  # one digit less itself is 0: all are told to be the same
+    assert max(running, whole) < 20
+    large, alone = (numbers(output, line) for line in ("at the end, batches of 64", "batches of 64, digit by digit"))
+    assert alone[1:] == large[1:] == [running, whole]  # they do not look at the batch
+    assert alone[0] > 40
+    assert large[0] < 20
