@@ -68,3 +68,31 @@ def test_batch_norm_statistics(tmp_path) -> None:
     assert alone[1:] == large[1:] == [running, whole]  # they do not look at the batch
     assert alone[0] > 40
     assert large[0] < 20
+
+
+def test_modern_mlp(tmp_path) -> None:
+    output = run(tmp_path, "modern_mlp.py", "--epochs", "2")
+    assert "Standardize → Flatten → Linear (784 → 100) → BatchNorm → PReLU → …" in output
+    mean, deviation, _ = numbers(output, "standardised training images: mean")
+    assert abs(mean) < 0.001
+    assert 0.85 < deviation < 1  # 1, but for the pixels of the rim that never vary
+    plain, *modern = (
+        numbers(output, f"{net}  ") for net in ("plain: Linear, ReLU", "modern, PReLU", "modern, LeakyReLU")
+    )
+    for net in modern:
+        assert net[0] > plain[0]  # after one epoch in the test
+        assert net[1] > 80
+    assert len(numbers(output, "slopes that PReLU learned, from 0.25, mean of each layer:")) == 8
+
+
+def test_multiple_losses(tmp_path) -> None:
+    output = run(tmp_path, "multiple_losses.py", "--epochs", "6")
+    assert numbers(output, "gradients of J less the sum of those of its 5 losses: at most")[0] < 1e-6
+    *alone, accuracy = numbers(output, "main loss alone")
+    assert alone == sorted(alone)
+    assert alone[4] > 50 * alone[0]
+    assert accuracy < 20
+    *helped, accuracy = numbers(output, "with auxiliary losses")
+    assert helped[0] > 20 * alone[0]
+    assert helped[4] == alone[4]  # no auxiliary loss is above the last hidden layer
+    assert accuracy > 60
