@@ -32,6 +32,14 @@ cdef extern from "cnn.h" nogil:
         CNN_BINARY
         CNN_BINARY_LOGITS
 
+    ctypedef struct cnn_linear:
+        ptrdiff_t n, outputs, inputs
+        int x_lanes, y_lanes, relu
+
+    ctypedef struct cnn_update:
+        int adam, nesterov, decoupled
+        double lr, decay, momentum, step, beta1, beta2, eps
+
     const char *const *cnn_isa_built()
     const char *const *cnn_isa_supported()
     const char *cnn_isa_active()
@@ -68,14 +76,10 @@ cdef extern from "cnn.h" nogil:
     cnn_status cnn_avg_pool2d_forward_f64(double *, const double *, const cnn_pool2d *)
     cnn_status cnn_avg_pool2d_grad_f32(float *, const float *, const cnn_pool2d *)
     cnn_status cnn_avg_pool2d_grad_f64(double *, const double *, const cnn_pool2d *)
-    cnn_status cnn_linear_forward_f32(float *, const float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
-    cnn_status cnn_linear_forward_f64(double *, const double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
-    cnn_status cnn_linear_grad_x_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
-    cnn_status cnn_linear_grad_x_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
-    cnn_status cnn_linear_grad_w_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
-    cnn_status cnn_linear_grad_w_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
-    cnn_status cnn_linear_grad_b_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
-    cnn_status cnn_linear_grad_b_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_linear_forward_f32(float *, const float *, const float *, const float *, const cnn_linear *)
+    cnn_status cnn_linear_forward_f64(double *, const double *, const double *, const double *, const cnn_linear *)
+    cnn_status cnn_linear_backward_f32(float *, float *, float *, const float *, const float *, const float *, const float *, float **, const cnn_update *, const cnn_linear *)
+    cnn_status cnn_linear_backward_f64(double *, double *, double *, const double *, const double *, const double *, const double *, double **, const cnn_update *, const cnn_linear *)
     void cnn_arithmetic_f32(float *, const float *, const float *, ptrdiff_t, cnn_operation)
     void cnn_arithmetic_f64(double *, const double *, const double *, ptrdiff_t, cnn_operation)
     void cnn_divide_grad_b_f32(float *, const float *, const float *, const float *, ptrdiff_t)

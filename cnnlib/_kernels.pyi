@@ -13,9 +13,7 @@ max_pool2d_grad: _Instances
 avg_pool2d_forward: _Instances
 avg_pool2d_grad: _Instances
 linear_forward: _Instances
-linear_grad_x: _Instances
-linear_grad_w: _Instances
-linear_grad_b: _Instances
+linear_backward: _Instances
 arithmetic: _Instances
 divide_grad_b: _Instances
 affine: _Instances

@@ -198,51 +198,69 @@ def avg_pool2d_grad(real[:, :, :, ::1] dx, const real[:, :, :, ::1] dy, tuple op
     check(status)
 
 
-def linear_forward(real[:, ::1] y, const real[:, ::1] x, const real[:, ::1] w, const real[::1] b):
-    cdef ptrdiff_t n = x.shape[0], outputs = w.shape[0], inputs = w.shape[1]
-    demand(y.shape[0] == n and y.shape[1] == outputs and x.shape[1] == inputs and (b is None or b.shape[0] == outputs))
+cdef cnn_linear linear_sizes(const Py_ssize_t *w, tuple options) except *:
+    cdef cnn_linear p
+    p.n, p.x_lanes, p.y_lanes, p.relu = options
+    p.outputs, p.inputs = w[0], w[1]
+    demand(0 < p.n < (1 << 30))
+    return p
+
+
+cdef bint fits(ptrdiff_t size, ptrdiff_t n, ptrdiff_t features, int lanes) noexcept:
+    """Whether an array holds n rows, or, with lanes, groups of as many samples."""
+    return size == features * ((n + lanes - 1) // lanes * lanes if lanes else n)
+
+
+def linear_forward(real[::1] y, const real[::1] x, const real[:, ::1] w, const real[::1] b, tuple options):
+    """`options`: n, whether x and y lie in lanes, whether y is rectified."""
+    cdef cnn_linear p = linear_sizes(w.shape, options)
+    cdef int lanes = lanes_of(sizeof(real))
+    demand(fits(y.shape[0], p.n, p.outputs, lanes if p.y_lanes else 0))
+    demand(fits(x.shape[0], p.n, p.inputs, lanes if p.x_lanes else 0) and (b is None or b.shape[0] == p.outputs))
     cdef const real *bias = &b[0] if b is not None else NULL
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_linear_forward_f32(&y[0, 0], &x[0, 0], &w[0, 0], bias, n, outputs, inputs)
+            status = cnn_linear_forward_f32(&y[0], &x[0], &w[0, 0], bias, &p)
         else:
-            status = cnn_linear_forward_f64(&y[0, 0], &x[0, 0], &w[0, 0], bias, n, outputs, inputs)
+            status = cnn_linear_forward_f64(&y[0], &x[0], &w[0, 0], bias, &p)
     check(status)
 
 
-def linear_grad_x(real[:, ::1] dx, const real[:, ::1] dy, const real[:, ::1] w):
-    cdef ptrdiff_t n = dy.shape[0], outputs = w.shape[0], inputs = w.shape[1]
-    demand(dy.shape[1] == outputs and dx.shape[0] == n and dx.shape[1] == inputs)
+def linear_backward(real[::1] dx, real[:, ::1] dw, real[::1] db, const real[::1] dy, const real[::1] x,
+                    const real[:, ::1] w, const real[::1] y, tuple options, tuple state=None, tuple update=None):
+    """`options` as in linear_forward; dx, dw, db, and y if it was not rectified, may be None. With an update, the fields
+    of cnn_update in their order, `state` is w itself and the optimizer's arrays, three in all."""
+    cdef cnn_linear p = linear_sizes(w.shape, options)
+    cdef int lanes = lanes_of(sizeof(real))
+    cdef real[:, ::1] array
+    cdef real *states[3]
+    cdef cnn_update u
+    cdef int i
+    demand(fits(dy.shape[0], p.n, p.outputs, lanes if p.y_lanes else 0) and (
+        not p.relu or (y is not None and y.shape[0] == dy.shape[0])))
+    demand(fits(x.shape[0], p.n, p.inputs, lanes if p.x_lanes else 0) and (dx is None or dx.shape[0] == x.shape[0]))
+    demand(dw is None or (dw.shape[0] == p.outputs and dw.shape[1] == p.inputs))
+    demand(db is None or db.shape[0] == p.outputs)
+    if update is not None:
+        demand(state is not None and len(state) == 3)
+        u.adam, u.nesterov, u.decoupled, u.lr, u.decay, u.momentum, u.step, u.beta1, u.beta2, u.eps = update
+        for i in range(3):
+            array = state[i]
+            demand(array is None or (array.shape[0] == p.outputs and array.shape[1] == p.inputs))
+            states[i] = &array[0, 0] if array is not None else NULL
+        demand(states[0] == &w[0, 0] and not (u.adam and (states[1] == NULL or states[2] == NULL)))
+    cdef real *grad_x = &dx[0] if dx is not None else NULL
+    cdef real *grad_w = &dw[0, 0] if dw is not None else NULL
+    cdef real *grad_b = &db[0] if db is not None else NULL
+    cdef const real *mask = &y[0] if p.relu else NULL
+    cdef const cnn_update *step = &u if update is not None else NULL
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_linear_grad_x_f32(&dx[0, 0], &dy[0, 0], &w[0, 0], n, outputs, inputs)
+            status = cnn_linear_backward_f32(grad_x, grad_w, grad_b, &dy[0], &x[0], &w[0, 0], mask, states, step, &p)
         else:
-            status = cnn_linear_grad_x_f64(&dx[0, 0], &dy[0, 0], &w[0, 0], n, outputs, inputs)
-    check(status)
-
-
-def linear_grad_w(real[:, ::1] dw, const real[:, ::1] dy, const real[:, ::1] x):
-    cdef ptrdiff_t n = x.shape[0], outputs = dw.shape[0], inputs = dw.shape[1]
-    demand(dy.shape[0] == n and dy.shape[1] == outputs and x.shape[1] == inputs)
-    cdef cnn_status status
-    with nogil:
-        if real is float:
-            status = cnn_linear_grad_w_f32(&dw[0, 0], &dy[0, 0], &x[0, 0], n, outputs, inputs)
-        else:
-            status = cnn_linear_grad_w_f64(&dw[0, 0], &dy[0, 0], &x[0, 0], n, outputs, inputs)
-    check(status)
-
-
-def linear_grad_b(real[::1] db, const real[:, ::1] dy):
-    demand(db.shape[0] == dy.shape[1])
-    cdef cnn_status status
-    with nogil:
-        if real is float:
-            status = cnn_linear_grad_b_f32(&db[0], &dy[0, 0], dy.shape[0], dy.shape[1])
-        else:
-            status = cnn_linear_grad_b_f64(&db[0], &dy[0, 0], dy.shape[0], dy.shape[1])
+            status = cnn_linear_backward_f64(grad_x, grad_w, grad_b, &dy[0], &x[0], &w[0, 0], mask, states, step, &p)
     check(status)
 
 

@@ -242,7 +242,7 @@ def linear(x: Array, weight: Array, bias: Array | None = None, *, out: Array | N
         bias = as_array(bias, "bias", 1, x)
         expect_shape(bias, "bias", weight.shape[:1], "one value for each row of weight")
     result = output(out, "out", (x.shape[0], weight.shape[0]), x, weight, bias)
-    _kernel(_kernels.linear_forward, x)(result, x, weight, bias)
+    _kernel(_kernels.linear_forward, x)(result.reshape(-1), x.reshape(-1), weight, bias, (len(x), False, False, False))
     return result
 
 
@@ -269,13 +269,15 @@ def linear_backward(
     grad_x = grad_weight = grad_bias = None
     if needs[0]:
         grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight)
-        _kernel(_kernels.linear_grad_x, x)(grad_x, grad_output, weight)
     if needs[1]:
         grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
-        _kernel(_kernels.linear_grad_w, x)(grad_weight, grad_output, x)
     if needs[2]:
         grad_bias = output(out[2], "out[2]", weight.shape[:1], grad_output, x, weight, grad_x, grad_weight)
-        _kernel(_kernels.linear_grad_b, x)(grad_bias, grad_output)
+    flat = None if grad_x is None else grad_x.reshape(-1)
+    options = (len(x), False, False, False)
+    _kernel(_kernels.linear_backward, x)(
+        flat, grad_weight, grad_bias, grad_output.reshape(-1), x.reshape(-1), weight, None, options
+    )
     return grad_x, grad_weight, grad_bias
 
 

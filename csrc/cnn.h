@@ -2,8 +2,8 @@
  *
  * Arrays are C-contiguous. x: input, w: weight, b: bias, y: output; dx, dw, db, dy: their gradients.
  *   images  x [n][c][h][w]     weights [k][c/groups][r][s]     outputs y [n][k][oh][ow]
- * Lane layout, L = cnn_lanes() for float and half of it for double: images [n/L, rounded up][c][h][w][L]. What lies in
- * lanes past the last image is any finite number in a value, 0 in a gradient.
+ * Lane layout, L = cnn_lanes() for float and half of it for double: images [n/L, rounded up][c][h][w][L], vectors
+ * [n/L, rounded up][features][L]. What lies in lanes past the last image is any finite number in a value, 0 in a gradient.
  * Argument order: outputs, inputs, parameters, sizes, options. Lengths count elements.
  * Every function has an instance for float and one for double: name_f32, name_f64.
  *
@@ -79,6 +79,18 @@ typedef struct {
 } cnn_pool2d;
 /* pad <= kernel / 2, so that every window meets the plane. */
 
+typedef struct {
+    ptrdiff_t n, outputs, inputs;
+    int x_lanes, y_lanes; /* x and dx, y and dy, are in lane layout, not [n][features] */
+    int relu;             /* y = max(y, 0), NaN stays NaN */
+} cnn_linear;
+
+/* The step of an optimizer: cnn_adam_step's numbers where adam is set, else cnn_sgd_step's. */
+typedef struct {
+    int adam, nesterov, decoupled;
+    double lr, decay, momentum, step, beta1, beta2, eps;
+} cnn_update;
+
 typedef enum { CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE } cnn_operation;
 
 typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_loss;
@@ -113,17 +125,14 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
     cnn_status cnn_avg_pool2d_forward_##T(R *y, const R *x, const cnn_pool2d *p);                                   \
     cnn_status cnn_avg_pool2d_grad_##T(R *dx, const R *dy, const cnn_pool2d *p);                                    \
                                                                                                                     \
-    /* y[n,m] = b[m] + sum over k: x[n,k] * w[m,k]; x n×inputs, w outputs×inputs, b may be NULL. */                 \
-    cnn_status cnn_linear_forward_##T(R *y, const R *x, const R *w, const R *b, ptrdiff_t n, ptrdiff_t outputs,     \
-                                      ptrdiff_t inputs);                                                            \
-    /* dx[n,k] = sum over m: dy[n,m] * w[m,k] */                                                                    \
-    cnn_status cnn_linear_grad_x_##T(R *dx, const R *dy, const R *w, ptrdiff_t n, ptrdiff_t outputs,                \
-                                     ptrdiff_t inputs);                                                             \
-    /* dw[m,k] = sum over n: dy[n,m] * x[n,k] */                                                                    \
-    cnn_status cnn_linear_grad_w_##T(R *dw, const R *dy, const R *x, ptrdiff_t n, ptrdiff_t outputs,                \
-                                     ptrdiff_t inputs);                                                             \
-    /* db[m] = sum over n: dy[n,m] */                                                                               \
-    cnn_status cnn_linear_grad_b_##T(R *db, const R *dy, ptrdiff_t n, ptrdiff_t outputs);                           \
+    /* y[n,m] = b[m] + sum over k: x[n,k] * w[m,k]; w outputs×inputs, b may be NULL. */                              \
+    cnn_status cnn_linear_forward_##T(R *y, const R *x, const R *w, const R *b, const cnn_linear *p);               \
+    /* With dz = dy, or, with relu, dz = dy where the output y > 0, else 0:                                         \
+     * dx[n,k] = sum over m: dz[n,m] * w[m,k]; dw[m,k] = sum over n: dz[n,m] * x[n,k]; db[m] = sum over n: dz[n,m]  \
+     * Each of dx, dw and db may be NULL; y is read with relu only. If update is not NULL, w is then stepped by dw, to\
+     * the same bits as by cnn_sgd_step or cnn_adam_step: state is {w, v} or {w, m, v}, their arrays. */            \
+    cnn_status cnn_linear_backward_##T(R *dx, R *dw, R *db, const R *dy, const R *x, const R *w, const R *y,        \
+                                       R *const state[3], const cnn_update *update, const cnn_linear *p);           \
                                                                                                                     \
     /* y = a + b, a - b, a * b or a / b, element by element; y may be a or b. */                                    \
     void cnn_arithmetic_##T(R *y, const R *a, const R *b, ptrdiff_t size, cnn_operation operation);                 \

@@ -28,14 +28,23 @@ typedef struct {
 
 /* One register tile of a matrix product, mb rows by nb vectors:
  *   c[i*c_i + j*c_j + l] = init + sum over p < depth: a[i*a_i + p*a_p] * b[p*b_p + j*b_j + l]
- * init is bias[i], or the former c where accumulate is set, or 0. Of the last vector only the first `tail` lanes
- * are read and written. */
+ * init is bias[i], or the former c where accumulate is set, or 0; with relu, c = max(c, 0) in the end, NaN stays NaN.
+ * Of the last vector only the first `tail` lanes are read and written. */
 typedef struct {
     REAL *c;
     const REAL *a, *b, *bias;
     ptrdiff_t c_i, c_j, a_i, a_p, b_p, b_j, depth;
-    int tail, accumulate;
+    int tail, accumulate, relu;
 } FN(cnn_gemm_tile);
+
+/* Dot products of few vectors with many: y[n*outputs + j] = bias[j] + sum over p < depth: x[n*depth + p] * w[j*depth + p]
+ * for n < images, from <= j < to; bias may be NULL; with relu, y = max(y, 0), NaN stays NaN. */
+typedef struct {
+    REAL *y;
+    const REAL *x, *w, *bias;
+    ptrdiff_t images, outputs, depth;
+    int relu;
+} FN(cnn_dots);
 
 /* Pooling of L planes in lane layout, h×w to oh×ow; the window of output (o, q) starts at (o*sh - ph, q*sw - pw), and
  * only its part inside the plane counts. */
@@ -76,8 +85,7 @@ typedef struct {
     K(wino_input, (REAL *v, ptrdiff_t v_f, const REAL *x, ptrdiff_t x_r, ptrdiff_t x_t, ptrdiff_t tiles))           \
     /* y: rows y_r apart, tile t at y + t*size*L = bias + the size x size outputs (4 or 2) of m[f*m_f + t*L + l] */  \
     K(wino_output, (REAL *y, ptrdiff_t y_r, const REAL *m, ptrdiff_t m_f, REAL bias, ptrdiff_t tiles, int size))    \
-    /* y[j] = bias[j] + sum over p < depth: x[p] * w[j*depth + p]; j < outputs; bias may be NULL */                 \
-    K(dot, (REAL *y, const REAL *x, const REAL *w, const REAL *bias, ptrdiff_t outputs, ptrdiff_t depth))           \
+    K(dots, (const FN(cnn_dots) * d, ptrdiff_t from, ptrdiff_t to))                                                 \
     /* y[j] = sum over i < rows: x[i*cols + j], added in the order of i; j in [from, to) */                         \
     K(sum_rows, (REAL *y, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t from, ptrdiff_t to))             \
     /* *y = sum over i < rows, j < cols: x[i*stride + j] */                                                         \
@@ -153,7 +161,8 @@ typedef struct {
 typedef struct {
     int lanes;            /* L: elements of REAL in a vector */
     int grad_kb, grad_tb; /* largest tiles that each kernel takes; smaller ones down to 1 x 1 work too */
-    int gemm_mb, gemm_nb;
+    int gemm_mb, gemm_nb; /* gemm_mb == gemm_rows[gemm_nb] */
+    int gemm_rows[5];     /* rows beside 1 ... gemm_nb vectors: few vectors leave registers for more rows */
     int streams; /* whether it can store past the caches */
 #define CNN_FIELD(name, args) void(*name) args;
     CNN_KERNELS(CNN_FIELD)

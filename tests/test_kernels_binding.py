@@ -35,10 +35,8 @@ def good() -> dict[str, list[Any]]:
         "max_pool2d_grad": [f(2, 3, 6, 6), pooled, image, POOL],
         "avg_pool2d_forward": [pooled, image, POOL],
         "avg_pool2d_grad": [f(2, 3, 6, 6), pooled, POOL],
-        "linear_forward": [f(2, 4), f(2, 3), f(4, 3), f(4)],
-        "linear_grad_x": [f(2, 3), f(2, 4), f(4, 3)],
-        "linear_grad_w": [f(4, 3), f(2, 4), f(2, 3)],
-        "linear_grad_b": [f(4), f(2, 4)],
+        "linear_forward": [f(8), f(6), f(4, 3), f(4), (2, 0, 0, 0)],
+        "linear_backward": [f(6), f(4, 3), f(4), f(8), f(6), f(4, 3), f(8), (2, 0, 0, 1)],
         "arithmetic": [f(5), f(5), f(5), 3],
         "divide_grad_b": [f(5), f(5), f(5), f(5)],
         "affine": [f(5), f(5), 2.0, 1.0],
@@ -120,6 +118,7 @@ OUTPUTS = {
     "prelu_grad": (0, 1),
     "batch_moments": (0, 1),
     "batch_norm_grad": (0, 1, 2),
+    "linear_backward": (0, 1, 2),
 }
 
 
@@ -171,3 +170,35 @@ def test_impossible_pools_are_refused(change: tuple[int, int]) -> None:
         arguments = good()[name]
         arguments[-1] = tuple(options)
         assert refuses(name, arguments)
+
+
+@pytest.mark.parametrize(
+    "options", [(3, 0, 0, 0), (0, 0, 0, 0), (2**40, 0, 0, 0), (2, 1, 0, 0), (2, 0, 1, 0), (2, 0, 0)]
+)
+def test_impossible_linear_options_are_refused(options: tuple[int, ...]) -> None:
+    for name in ("linear_forward", "linear_backward"):
+        arguments = good()[name]
+        arguments[-1] = options
+        assert refuses(name, arguments)
+
+
+def test_linear_backward_refuses_steps_of_other_arrays() -> None:
+    sgd, adam = (0, 0, 0, *[0.1] * 7), (1, 0, 0, *[0.1] * 7)
+    arguments = good()["linear_backward"]
+    weight, state = arguments[5], f(4, 3)
+    function = _kernels.linear_backward["float"]
+    function(*arguments, (weight, None, None), sgd)
+    function(*arguments, (weight, state, state.copy()), adam)
+    assert refuses("linear_backward", [*arguments[:6], None, *arguments[7:]])
+    for wrong, update in (
+        ((f(4, 3), None, None), sgd),
+        ((weight, f(4, 4), None), sgd),
+        ((weight, state.astype(np.float64), None), sgd),
+        ((weight, None), sgd),
+        (None, sgd),
+        ((weight, state, None), adam),
+        ((weight, state, state), adam[:-1]),
+    ):
+        assert refuses("linear_backward", [*arguments, wrong, update]), wrong
+    weight.flags.writeable = False
+    assert refuses("linear_backward", [*arguments, (weight, None, None), sgd])

@@ -58,11 +58,22 @@ def pools(make: Make) -> None:
 
 
 def linears(make: Make) -> None:
-    for n, inputs, outputs in ((1, 1, 1), (3, 7, 5), (17, 33, 9), (8, 16, 16), (15, 20, 31), (33, 5, 65)):
+    sizes = (1, 1, 1), (3, 7, 5), (17, 33, 9), (8, 16, 16), (15, 20, 31), (33, 5, 65), (270, 50, 70)
+    for n, inputs, outputs in sizes:
         x, weight, bias = make(n, inputs), make(outputs, inputs), make(outputs)
         run(functional.linear, x, weight, bias, out=make(n, outputs))
         outs = make(n, inputs), make(outputs, inputs), make(outputs)
         run(functional.linear_backward, make(n, outputs), x, weight, out=outs)
+        kind, vector = ("float", 1) if x.dtype == np.float32 else ("double", 2)
+        lanes = _kernels.lanes() // vector
+        padded = -(-n // lanes) * lanes
+        for x_lanes, y_lanes, relu in ((True, True, True), (True, False, False), (False, True, True)):
+            xs, dx = (make((padded if x_lanes else n) * inputs) for _ in range(2))
+            y, dy = (make((padded if y_lanes else n) * outputs) for _ in range(2))
+            options, state = (n, x_lanes, y_lanes, relu), (weight, make(outputs, inputs), None)
+            _kernels.linear_forward[kind](y, xs, weight, bias, options)
+            step = (0, 1, 0, 0.1, 0.1, 0.9, 0, 0, 0, 0)  # Nesterov's
+            _kernels.linear_backward[kind](dx, None, bias, dy, xs, weight, y, options, state, step)
 
 
 def elementwise(make: Make) -> None:

@@ -34,7 +34,7 @@ CEILINGS = {
     "csrc/simd/*.h": 200,
     "csrc/drivers/*.c": 260,
     "cnnlib/layers/*.py": 155,
-    "cnnlib/_kernels.pyx": 600,  # two instances of every call: nothing to shorten but by hiding them
+    "cnnlib/_kernels.pyx": 650,  # two instances of every call: nothing to shorten but by hiding them
     "setup.py": 150,
     "README.md": 150,
     "tests/*.py": 400,

@@ -1,73 +1,52 @@
-/* The dense product and its gradients: three ways to read one tile kernel.
+/* The fully-connected layer, forward, and the dense product that its gradients use, too.
  *
- *   forward  y' = w x': rows are outputs (scalars of w, read in place), vectors are L images of x in lane layout.
- *            Below half a vector of images each output is a dot product instead, vectors run along the inputs.
- *   grad_x   rows are images (scalars of dy), vectors run along the inputs in w, read in place.
- *   grad_w   rows are outputs (scalars of dy), vectors run along the inputs in x, read in place.
- * w, the large one, is never packed. A task is a panel of columns; DEPTH bounds what a panel keeps in cache. */
+ *   forward  y' = w x': rows are outputs (scalars of w, read in place), vectors are L images of x in lanes.
+ *            Up to half a vector of images, each output is a dot product instead, vectors run along the inputs.
+ * w, the large one, is never packed. What lies in the other layout is converted at the edge. */
 
-#define DEPTH 2048
-
+/* Rows of arrays that will soon be needed, fetched `some` at a time between tiles. */
+#define AHEAD_ARRAYS 4
 typedef struct {
-    const FN(cnn_table) * table;
-    REAL *c;
-    const REAL *a, *b, *bias;
-    ptrdiff_t rows, cols, depth;           /* c: rows×cols; cols in elements, a multiple of L in lane layout */
-    ptrdiff_t c_i, c_j, a_i, a_p, b_p, b_j; /* strides as in cnn_gemm_tile */
-    ptrdiff_t rows_per_task;
-} FN(product);
+    const REAL *array[AHEAD_ARRAYS]; /* each may be NULL */
+    ptrdiff_t stride, cols, rows, row, some;
+} FN(ahead);
 
-static void FN(product_task)(const void *context, ptrdiff_t task, int thread) {
-    const FN(product) *v = context;
-    const ptrdiff_t L = v->table->lanes, nb = v->table->gemm_nb, mb = v->table->gemm_mb;
-    const ptrdiff_t vectors = cnn_ceil_div(v->cols, L), panels = cnn_ceil_div(vectors, nb);
-    const ptrdiff_t panel = task % panels, from = vectors * panel / panels, to = vectors * (panel + 1) / panels;
-    const ptrdiff_t first = task / panels * v->rows_per_task, last = cnn_min(v->rows, first + v->rows_per_task);
-    const ptrdiff_t tiles = cnn_ceil_div(last - first, mb);
-    FN(cnn_gemm_tile) tile = {.c_i = v->c_i, .c_j = v->c_j, .a_i = v->a_i, .a_p = v->a_p, .b_p = v->b_p, .b_j = v->b_j,
-                              .tail = (int)cnn_min(L, v->cols - (to - 1) * L)};
-    (void)thread;
-    for (ptrdiff_t p = 0; p < v->depth; p += DEPTH) {
-        tile.depth = cnn_min(DEPTH, v->depth - p);
-        tile.accumulate = p > 0;
-        tile.b = v->b + p * v->b_p + from * v->b_j;
-        for (ptrdiff_t i = 0; i < tiles; i++) {
-            const ptrdiff_t row = first + (last - first) * i / tiles, end = first + (last - first) * (i + 1) / tiles;
-            tile.c = v->c + row * v->c_i + from * v->c_j;
-            tile.a = v->a + row * v->a_i + p * v->a_p;
-            tile.bias = v->bias && p == 0 ? v->bias + row : NULL;
-            v->table->gemm_tile(&tile, (int)(end - row), (int)(to - from));
+static void FN(fetch)(FN(ahead) * a) {
+    const ptrdiff_t line = 64 / (ptrdiff_t)sizeof(REAL), from = a->row;
+    a->row = cnn_min(a->rows, from + a->some);
+    for (int k = 0; k < AHEAD_ARRAYS; k++)
+        for (ptrdiff_t i = from; a->array[k] && i < a->row; i++)
+            for (ptrdiff_t j = 0; j < a->cols; j += line) __builtin_prefetch(a->array[k] + i * a->stride + j, 0, 2);
+}
+
+static ptrdiff_t FN(tiles)(const FN(cnn_table) * t, ptrdiff_t rows, ptrdiff_t cols) {
+    return cnn_ceil_div(rows, t->gemm_mb) * cnn_ceil_div(cnn_ceil_div(cols, t->lanes), t->gemm_nb);
+}
+
+/* A product of rows × cols, cols in elements; `tile` gives its operands and strides, `ahead` may be NULL. A panel of
+ * columns at a time, so that these columns of b stay in cache for all rows. */
+static void FN(multiply)(const FN(cnn_table) * t, FN(cnn_gemm_tile) tile, ptrdiff_t rows, ptrdiff_t cols,
+                         FN(ahead) * ahead) {
+    const FN(cnn_gemm_tile) all = tile;
+    const ptrdiff_t L = t->lanes, vectors = cnn_ceil_div(cols, L), panels = cnn_ceil_div(vectors, t->gemm_nb);
+    for (ptrdiff_t panel = 0; panel < panels; panel++) {
+        const ptrdiff_t from = vectors * panel / panels, to = vectors * (panel + 1) / panels;
+        const ptrdiff_t tiles = cnn_ceil_div(rows, t->gemm_rows[to - from]);
+        const ptrdiff_t height = rows / tiles, higher = rows % tiles; /* so many tiles have a row more */
+        tile.b = all.b + from * all.b_j;
+        tile.tail = (int)cnn_min(L, cols - (to - 1) * L);
+        for (ptrdiff_t i = 0, row = 0, mb; i < tiles; i++, row += mb) {
+            mb = height + (i < higher);
+            if (ahead && ahead->row < ahead->rows) FN(fetch)(ahead);
+            tile.c = all.c + row * all.c_i + from * all.c_j;
+            tile.a = all.a + row * all.a_i;
+            tile.bias = all.bias ? all.bias + row : NULL;
+            t->gemm_tile(&tile, (int)mb, (int)(to - from));
         }
     }
 }
 
-/* Panels are the unit of sharing; where there are fewer panels than threads can use, rows are split as well. */
-static void FN(product_run)(FN(product) * v) {
-    const int threads = cnn_threads_for((double)v->rows * (double)v->cols * (double)v->depth / 4);
-    const ptrdiff_t panels = cnn_ceil_div(cnn_ceil_div(v->cols, v->table->lanes), v->table->gemm_nb);
-    const ptrdiff_t split = threads > 1 ? cnn_ceil_div(TASKS_PER_THREAD * threads, panels) : 1;
-    v->rows_per_task = cnn_ceil_div(cnn_ceil_div(v->rows, v->table->gemm_mb), split) * v->table->gemm_mb;
-    cnn_parallel_for(threads, panels * cnn_ceil_div(v->rows, v->rows_per_task), FN(product_task), v);
-}
-
-typedef struct {
-    const FN(cnn_table) * table;
-    REAL *y;
-    const REAL *x, *w, *b;
-    ptrdiff_t n, outputs, inputs;
-} FN(dense);
-
-#define DOT_OUTPUTS 64
-
-static void FN(dot_task)(const void *context, ptrdiff_t task, int thread) {
-    const FN(dense) *v = context;
-    const ptrdiff_t from = task * DOT_OUTPUTS, count = cnn_min(DOT_OUTPUTS, v->outputs - from);
-    (void)thread;
-    for (ptrdiff_t n = 0; n < v->n; n++)
-        v->table->dot(v->y + n * v->outputs + from, v->x + n * v->inputs, v->w + from * v->inputs,
-                      v->b ? v->b + from : NULL, count, v->inputs);
-}
-
+/* Rows of a matrix, L at a time, to lanes and back. */
 typedef struct {
     const FN(cnn_table) * table;
     REAL *to;
@@ -75,7 +54,6 @@ typedef struct {
     ptrdiff_t rows, cols;
 } FN(rows_edge);
 
-/* Rows of a matrix, L at a time, to lane layout and back. */
 static void FN(rows_to_lanes)(const void *context, ptrdiff_t g, int thread) {
     const FN(rows_edge) *v = context;
     const ptrdiff_t L = v->table->lanes, at = g * L * v->cols;
@@ -90,58 +68,97 @@ static void FN(lanes_to_rows)(const void *context, ptrdiff_t g, int thread) {
     v->table->planes_from_lanes(v->to + at, v->cols, (int)cnn_min(L, v->rows - g * L), v->from + at, v->cols);
 }
 
-cnn_status FN(cnn_linear_forward)(REAL *y, const REAL *x, const REAL *w, const REAL *b, ptrdiff_t n, ptrdiff_t outputs,
-                                  ptrdiff_t inputs) {
-    if (n < 1 || outputs < 1 || inputs < 1) return CNN_BAD_SIZE;
-    const FN(cnn_table) *t = FN(cnn_kernels)();
-    const ptrdiff_t L = t->lanes, lane_groups = cnn_ceil_div(n, L);
-    if (2 * n <= L) {
-        const FN(dense) v = {t, y, x, w, b, n, outputs, inputs};
-        const int threads = cnn_threads_for((double)n * (double)outputs * (double)inputs / 4);
-        cnn_parallel_for(threads, cnn_ceil_div(outputs, DOT_OUTPUTS), FN(dot_task), &v);
-        return CNN_OK;
+static void FN(convert_rows)(const FN(cnn_table) * t, REAL *to, const REAL *from, ptrdiff_t rows, ptrdiff_t cols,
+                             int to_lanes) {
+    const FN(rows_edge) v = {t, to, from, rows, cols};
+    cnn_parallel_for(cnn_threads_for((double)rows * (double)cols), cnn_ceil_div(rows, t->lanes),
+                     to_lanes ? FN(rows_to_lanes) : FN(lanes_to_rows), &v);
+}
+
+/* ---- forward ----------------------------------------------------------------------------------------------- */
+
+#define DEPTH 2048 /* most inputs at a time: bounds what a panel of x keeps in cache */
+
+typedef struct {
+    const FN(cnn_table) * table;
+    FN(cnn_gemm_tile) tile;
+    ptrdiff_t rows, cols, depth, row_parts, col_parts;
+    int relu;
+} FN(product);
+
+static void FN(product_task)(const void *context, ptrdiff_t task, int thread) {
+    const FN(product) *v = context;
+    const ptrdiff_t L = v->table->lanes, vectors = v->cols / L, blocks = cnn_ceil_div(v->depth, DEPTH);
+    const ptrdiff_t part = task / v->col_parts;
+    const ptrdiff_t from = vectors * (task % v->col_parts) / v->col_parts;
+    const ptrdiff_t to = vectors * (task % v->col_parts + 1) / v->col_parts;
+    const ptrdiff_t row = v->rows * part / v->row_parts, end = v->rows * (part + 1) / v->row_parts;
+    (void)thread;
+    for (ptrdiff_t k = 0; k < blocks; k++) {
+        const ptrdiff_t p = v->depth * k / blocks;
+        FN(cnn_gemm_tile) tile = v->tile;
+        tile.c += row * tile.c_i + from * tile.c_j;
+        tile.a += row * tile.a_i + p * tile.a_p;
+        tile.b += from * tile.b_j + p * tile.b_p;
+        tile.bias = tile.bias && k == 0 ? tile.bias + row : NULL;
+        tile.depth = v->depth * (k + 1) / blocks - p;
+        tile.accumulate = k > 0;
+        tile.relu = v->relu && k == blocks - 1;
+        FN(multiply)(v->table, tile, end - row, (to - from) * L, NULL);
     }
-    REAL *x_lanes = NULL, *y_lanes = NULL;
+}
+
+/* Threads share out rows first, so that w is read once; then panels, where there are few rows. */
+static void FN(product_run)(FN(product) * v) {
+    const int threads = cnn_threads_for((double)v->rows * (double)v->cols * (double)v->depth / 4);
+    const ptrdiff_t tasks = threads > 1 ? TASKS_PER_THREAD * threads : 1, mb = v->table->gemm_mb;
+    v->row_parts = cnn_min(tasks, cnn_ceil_div(v->rows, mb));
+    v->col_parts = cnn_min(cnn_ceil_div(tasks, v->row_parts), cnn_ceil_div(v->cols / v->table->lanes, v->table->gemm_nb));
+    cnn_parallel_for(threads, v->row_parts * v->col_parts, FN(product_task), v);
+}
+
+typedef struct {
+    const FN(cnn_table) * table;
+    FN(cnn_dots) dots;
+} FN(dots);
+
+#define DOT_OUTPUTS 60 /* outputs of a task: a multiple of what the kernel takes at a time */
+
+static void FN(dots_task)(const void *context, ptrdiff_t task, int thread) {
+    const FN(dots) *v = context;
+    (void)thread;
+    v->table->dots(&v->dots, task * DOT_OUTPUTS, cnn_min((task + 1) * DOT_OUTPUTS, v->dots.outputs));
+}
+
+static int FN(linear_valid)(const cnn_linear *p) { return p->n > 0 && p->outputs > 0 && p->inputs > 0; }
+
+cnn_status FN(cnn_linear_forward)(REAL *y, const REAL *x, const REAL *w, const REAL *b, const cnn_linear *p) {
+    if (!FN(linear_valid)(p)) return CNN_BAD_SIZE;
+    const FN(cnn_table) *t = FN(cnn_kernels)();
+    const ptrdiff_t L = t->lanes, samples = cnn_ceil_div(p->n, L) * L, outputs = p->outputs, inputs = p->inputs;
+    const int by_lanes = 2 * p->n > L;
+    const int convert_x = (p->x_lanes != 0) != by_lanes, convert_y = (p->y_lanes != 0) != by_lanes;
+    REAL *x_there = NULL, *y_here = y;
     cnn_carver carver = {0};
-    for (int pass = 0; pass < 2; pass++) {
+    for (int pass = 0; pass < 2 && (convert_x || convert_y); pass++) {
         if (pass && !(carver.base = carver.overflow ? NULL : cnn_workspace(carver.used))) return CNN_NO_MEMORY;
         carver.used = 0;
-        x_lanes = cnn_carve(&carver, lane_groups * inputs * L, sizeof(REAL));
-        y_lanes = cnn_carve(&carver, lane_groups * outputs * L, sizeof(REAL));
+        if (convert_x) x_there = cnn_carve(&carver, samples * inputs, sizeof(REAL));
+        if (convert_y) y_here = cnn_carve(&carver, samples * outputs, sizeof(REAL));
     }
-    const FN(rows_edge) in = {t, x_lanes, x, n, inputs}, out = {t, y, y_lanes, n, outputs};
-    cnn_parallel_for(cnn_threads_for((double)n * (double)inputs), lane_groups, FN(rows_to_lanes), &in);
-    FN(product) v = {.table = t, .c = y_lanes, .a = w, .b = x_lanes, .bias = b, .rows = outputs, .cols = lane_groups * L,
-                     .depth = inputs, .c_i = L, .c_j = outputs * L, .a_i = inputs, .a_p = 1, .b_p = L,
-                     .b_j = inputs * L};
-    FN(product_run)(&v);
-    cnn_parallel_for(cnn_threads_for((double)n * (double)outputs), lane_groups, FN(lanes_to_rows), &out);
-    return CNN_OK;
-}
-
-cnn_status FN(cnn_linear_grad_x)(REAL *dx, const REAL *dy, const REAL *w, ptrdiff_t n, ptrdiff_t outputs,
-                                 ptrdiff_t inputs) {
-    if (n < 1 || outputs < 1 || inputs < 1) return CNN_BAD_SIZE;
-    const FN(cnn_table) *t = FN(cnn_kernels)();
-    FN(product) v = {.table = t, .c = dx, .a = dy, .b = w, .rows = n, .cols = inputs, .depth = outputs, .c_i = inputs,
-                     .c_j = t->lanes, .a_i = outputs, .a_p = 1, .b_p = inputs, .b_j = t->lanes};
-    FN(product_run)(&v);
-    return CNN_OK;
-}
-
-cnn_status FN(cnn_linear_grad_w)(REAL *dw, const REAL *dy, const REAL *x, ptrdiff_t n, ptrdiff_t outputs,
-                                 ptrdiff_t inputs) {
-    if (n < 1 || outputs < 1 || inputs < 1) return CNN_BAD_SIZE;
-    const FN(cnn_table) *t = FN(cnn_kernels)();
-    FN(product) v = {.table = t, .c = dw, .a = dy, .b = x, .rows = outputs, .cols = inputs, .depth = n, .c_i = inputs,
-                     .c_j = t->lanes, .a_i = 1, .a_p = outputs, .b_p = inputs, .b_j = t->lanes};
-    FN(product_run)(&v);
-    return CNN_OK;
-}
-
-cnn_status FN(cnn_linear_grad_b)(REAL *db, const REAL *dy, ptrdiff_t n, ptrdiff_t outputs) {
-    if (n < 1 || outputs < 1) return CNN_BAD_SIZE;
-    FN(cnn_kernels)()->sum_rows(db, dy, n, outputs, 0, outputs);
+    if (convert_x) FN(convert_rows)(t, x_there, x, p->n, inputs, by_lanes);
+    const REAL *x_here = convert_x ? x_there : x;
+    if (by_lanes) {
+        FN(product) v = {.table = t, .rows = outputs, .cols = samples, .depth = inputs, .relu = p->relu,
+                         .tile = {.c = y_here, .a = w, .b = x_here, .bias = b, .c_i = L, .c_j = outputs * L,
+                                  .a_i = inputs, .a_p = 1, .b_p = L, .b_j = inputs * L}};
+        FN(product_run)(&v);
+    } else {
+        const FN(dots) v = {t, {y_here, x_here, w, b, p->n, outputs, inputs, p->relu}};
+        const int threads = cnn_threads_for((double)p->n * (double)outputs * (double)inputs / 4);
+        cnn_parallel_for(threads, cnn_ceil_div(outputs, DOT_OUTPUTS), FN(dots_task), &v);
+    }
+    if (convert_y) FN(convert_rows)(t, y, y_here, p->n, outputs, !by_lanes);
     return CNN_OK;
 }
 

@@ -100,17 +100,14 @@ void FN(cnn_leaky_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t 
 void FN(cnn_sgd_step)(REAL *w, REAL *velocity, const REAL *g, ptrdiff_t size, double lr, double momentum, double decay,
                       int nesterov) {
     FN(chunked) v = {.y = w, .v = velocity, .a = g, .b = w, .size = size,
-                     .sgd = {(REAL)lr, (REAL)momentum, (REAL)decay, nesterov}};
+                     .sgd = FN(sgd_settings)(lr, momentum, decay, nesterov)};
     FN(chunked_run)(&v, FN(sgd_fill), 1);
 }
 
 void FN(cnn_adam_step)(REAL *w, REAL *m, REAL *v2, const REAL *g, ptrdiff_t size, double step, double lr, double beta1,
                        double beta2, double eps, double decay, int decoupled) {
-    const double shrink = decoupled ? 1 - lr * decay : 1, root = sqrt(1 - pow(beta2, step));
     FN(chunked) v = {.y = w, .m = m, .v = v2, .a = g, .b = w, .size = size,
-                     .adam = {(REAL)beta1, (REAL)beta2, (REAL)(1 - beta1), (REAL)(1 - beta2), (REAL)eps,
-                              (REAL)(decoupled ? 0 : decay), (REAL)shrink, (REAL)(lr / (1 - pow(beta1, step))),
-                              (REAL)root}};
+                     .adam = FN(adam_settings)(step, lr, beta1, beta2, eps, decay, decoupled)};
     FN(chunked_run)(&v, FN(adam_fill), 1);
 }
 

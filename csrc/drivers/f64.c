@@ -9,6 +9,7 @@
 #include "stream.h"
 #include "edges.h"
 #include "conv.h"
+#include "update.h"
 
 #include "panels.c"
 #include "winograd.c"
@@ -17,6 +18,7 @@
 #include "relayout.c"
 #include "pool2d.c"
 #include "dense.c"
+#include "dense_grad.c"
 #include "elementwise.c"
 #include "channels.c"
 #include "losses.c"

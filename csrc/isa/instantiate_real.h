@@ -18,6 +18,7 @@ const FN(cnn_table) KERNEL(table) = {
     .grad_tb = GRAD_TB,
     .gemm_mb = GEMM_MB,
     .gemm_nb = GEMM_NB,
+    .gemm_rows = {0, GEMM_ROWS(1), GEMM_ROWS(2), GEMM_ROWS(3), GEMM_ROWS(4)},
 #ifdef SIMD_HAS_STREAM
     .streams = 1,
 #endif

@@ -29,3 +29,4 @@ static const int64_t simd_part_f64[8] = {-1, -1, -1, -1};
 #define GRAD_TB 3
 #define GEMM_MB 4
 #define GEMM_NB 3
+#define GEMM_ROWS(nb) ((nb) == 1 ? 9 : (nb) == 2 ? 6 : GEMM_MB)

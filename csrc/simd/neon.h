@@ -12,3 +12,4 @@
 #define GRAD_TB 5
 #define GEMM_MB 5
 #define GEMM_NB 4
+#define GEMM_ROWS(nb) ((nb) == 1 ? 12 : (nb) == 2 ? 10 : (nb) == 3 ? 7 : GEMM_MB)

@@ -13,3 +13,4 @@
 #define GRAD_TB 3
 #define GEMM_MB 2
 #define GEMM_NB 4
+#define GEMM_ROWS(nb) ((nb) == 1 ? 10 : (nb) == 2 ? 5 : (nb) == 3 ? 3 : GEMM_MB)
