@@ -1,6 +1,6 @@
 # csrc/cnn.h for Cython: see there for what each function does.
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint64_t, uint8_t
 
 
 cdef extern from "cnn.h" nogil:
@@ -120,6 +120,8 @@ cdef extern from "cnn.h" nogil:
     void cnn_softmax_grad_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_cross_entropy_f32(double *, float *, const float *, const int64_t *, const float *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_cross_entropy_f64(double *, double *, const double *, const int64_t *, const double *, ptrdiff_t, ptrdiff_t)
+    cnn_status cnn_dropout_f32(float *, const float *, ptrdiff_t, ptrdiff_t, double, uint64_t)
+    cnn_status cnn_dropout_f64(double *, const double *, ptrdiff_t, ptrdiff_t, double, uint64_t)
     cnn_status cnn_loss_f32(double *, float *, const float *, const float *, ptrdiff_t, ptrdiff_t, cnn_loss)
     cnn_status cnn_loss_f64(double *, double *, const double *, const double *, ptrdiff_t, ptrdiff_t, cnn_loss)
     void cnn_sgd_step_f32(float *, float *, const float *, ptrdiff_t, double, double, double, int)

@@ -34,6 +34,7 @@ batch_norm_grad: _Instances
 softmax_forward: _Instances
 softmax_grad: _Instances
 cross_entropy: _Instances
+dropout: _Instances
 loss: _Instances
 sgd_step: _Instances
 adam_step: _Instances

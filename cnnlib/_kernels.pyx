@@ -5,7 +5,7 @@ Outputs first, then inputs, as in cnn.h. Friendly messages are cnnlib.functional
 keeps memory safe.
 """
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint64_t, uint8_t
 
 from cnnlib._cnn cimport *
 
@@ -488,6 +488,17 @@ def cross_entropy(real[:, ::1] dx, const real[:, ::1] x, const int64_t[::1] labe
             status = cnn_cross_entropy_f64(&value, &dx[0, 0], &x[0, 0], chosen, soft, dx.shape[0], dx.shape[1])
     check(status)
     return value
+
+
+def dropout(real[:, ::1] y, const real[:, ::1] x, double p, uint64_t seed):
+    demand(0 < y.shape[0] == x.shape[0] and 0 < y.shape[1] == x.shape[1])
+    cdef cnn_status status
+    with nogil:
+        if real is float:
+            status = cnn_dropout_f32(&y[0, 0], &x[0, 0], x.shape[0], x.shape[1], p, seed)
+        else:
+            status = cnn_dropout_f64(&y[0, 0], &x[0, 0], x.shape[0], x.shape[1], p, seed)
+    check(status)
 
 
 SQUARED, ABSOLUTE, BINARY, BINARY_LOGITS = CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS

@@ -44,6 +44,7 @@ __all__ = [
     "cross_entropy",
     "divide",
     "divide_backward",
+    "dropout",
     "l1_loss",
     "leaky_relu",
     "leaky_relu_backward",
@@ -567,6 +568,28 @@ def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple
         expect_shape(soft, "target", x.shape, "the shape of x, or one integer label a row")
     result = output(out, "out", x.shape, unless_same(x, out), soft)
     return _kernel(_kernels.cross_entropy, x)(result, x, labels, soft), result
+
+
+def dropout(x: Array, p: float, seed: int, group: int = 1, *, out: Array | None = None) -> Array:
+    """Return x with a proportion p of its elements, drawn by `seed`, put to zero and the others times 1/(1 - p).
+
+    With `group`, so many neighbours in memory, such as the H·W pixels of a feature map, fall or stay together. The
+    decisions follow from place and seed alone, so that the gradient is the same function of grad_output. Any shape;
+    `out` may be x. Random numbers: Threefry-2x32 (Salmon et al., 2011).
+
+    >>> dropout(np.ones(8), 0.5, seed=0).tolist()
+    [0.0, 0.0, 0.0, 2.0, 2.0, 0.0, 2.0, 0.0]
+    """
+    x = as_array(x, "x")
+    if not 0 <= p < 1:
+        raise ConfigError(f"p = {p!r}: expected a proportion, 0 <= p < 1")
+    if group < 1 or x.size % group:
+        raise ShapeError(f"x has shape {x.shape}: its {x.size} elements are no groups of {group}")
+    if not 0 <= seed < 1 << 64:
+        raise ConfigError(f"seed = {seed!r}: expected an integer from 0 to 2**64 - 1")
+    result = output(out, "out", x.shape, unless_same(x, out))
+    _kernel(_kernels.dropout, x)(result.reshape(-1, group), x.reshape(-1, group), p, seed)
+    return result
 
 
 def mse_loss(x: Array, target: Array, *, out: Array | None = None) -> tuple[float, Array]:

@@ -185,6 +185,8 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case("relu_backward", (grad, x))
         for name in ("add", "subtract", "multiply"):
             yield Case(name, (x, grad))
+        yield Case("dropout", (x,), {"p": 0.3, "seed": 2**63 - 5})
+        yield Case("dropout", (np.stack([x] * 7),), {"p": 0.3, "seed": 5, "group": size})
         yield Case("divide", (x, velocity**2 + 0.5))
         yield Case("divide_backward", (grad, velocity**2 + 0.5, x))
         yield Case("affine", (x, 3, -1))

@@ -182,6 +182,10 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
      * Either labels (each in [0, c), not checked here) or target (n×c) is given, the other is NULL. dx may be x. */ \
     cnn_status cnn_cross_entropy_##T(double *value, R *dx, const R *x, const int64_t *labels, const R *target,    \
                                      ptrdiff_t n, ptrdiff_t c);                                                     \
+    /* y[g,i] = 0 with probability p, else x[g,i] / (1 - p): one decision for each g < groups, by g and seed alone;     \
+     * i < group. 0 <= p < 1. y may be x. */                                                                        \
+    cnn_status cnn_dropout_##T(R *y, const R *x, ptrdiff_t groups, ptrdiff_t group, double p, uint64_t seed);       \
+                                                                                                                    \
     /* *value = sum over the size elements of what x costs against target t / n; dx = the derivative. The cost is           \
      * CNN_SQUARED (x - t)^2 / 2, CNN_ABSOLUTE |x - t| (slope 0 at 0), CNN_BINARY -t log x - (1 - t) log(1 - x), where x    \
      * and 1 - x count as no less than the smallest normal number, or CNN_BINARY_LOGITS, the same of 1/(1 + e^-x). */       \

@@ -137,6 +137,9 @@ typedef struct {
     K(norm, (REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream))                    \
     /* dx = scale * (dy - shift - (x - mean) * slope) */                                                            \
     K(norm_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream)) \
+    /* y = 0 where random number first + i of the seed is below `below`, else scale * x; y may be x; first is a multiple  \
+     * of 32 */                                                                                                     \
+    K(dropout, (REAL *y, const REAL *x, ptrdiff_t n, uint64_t first, uint64_t seed, uint32_t below, REAL scale))    \
     /* *sum = what x costs against target, cnn.h's `kind`, in a sum over n elements; dx = share * the derivative */   \
     K(loss, (double *sum, REAL *dx, const REAL *x, const REAL *target, ptrdiff_t n, cnn_loss kind, REAL share))     \
     /* g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v); v may be NULL: w -= lr*g' */ \

@@ -53,6 +53,7 @@ GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
     "softmax_backward": ({"grad_output": (4, 5), "y": (4, 5)}, {}),
     "cross_entropy": ({"x": (4, 5), "target": (4, 5)}, {}),
     **{name: ({"x": (4, 5), "target": (4, 5)}, {}) for name in ("mse_loss", "l1_loss", "binary_cross_entropy")},
+    "dropout": ({"x": (4, 5)}, {"p": 0.5, "seed": 3}),
     "sgd_step": ({"param": (3, 4), "grad": (3, 4), "velocity": (3, 4)}, {"lr": 0.1, "momentum": 0.9}),
     "adam_step": ({"param": (3, 4), "grad": (3, 4), "m": (3, 4), "v": (3, 4)}, {"step": 1, "lr": 0.1}),
 }
@@ -111,7 +112,10 @@ def test_mixed_precision(name, argument, dtype) -> None:
 
 # The batch of these is free, so that a longer array is a good one.
 FREE = [(name, "x") for name in ("conv2d", "linear", "max_pool2d", "avg_pool2d", "softmax", "prelu", "batch_norm")]
-ANY_SHAPE = [(name, "x") for name in ("relu", "sigmoid", "tanh", "leaky_relu", "batch_moments", "affine", "reciprocal")]
+ANY_SHAPE = [
+    (name, "x")
+    for name in ("relu", "sigmoid", "tanh", "leaky_relu", "batch_moments", "affine", "reciprocal", "dropout")
+]
 
 
 @pytest.mark.parametrize(("name", "argument"), [pair for pair in ARGUMENTS if pair not in ANY_SHAPE])
@@ -327,6 +331,12 @@ SPECIFIC = [
     ("cross_entropy", {"target": np.array([0, 1, 2])}, (ShapeError, DataError), ["target", "(3,)", "4"]),
     ("cross_entropy", {"target": some(4, 4)}, ShapeError, ["target", "(4, 4)", "(4, 5)"]),
     ("cross_entropy", {"target": np.eye(4, 5, dtype=int)}, DTypeError, ["target", "int64"]),
+    ("dropout", {"p": 1}, ConfigError, ["p = 1"]),
+    ("dropout", {"p": np.nan}, ConfigError, ["p = nan"]),
+    ("dropout", {"seed": -1}, ConfigError, ["seed = -1"]),
+    ("dropout", {"seed": 2**64}, ConfigError, ["seed"]),
+    ("dropout", {"group": 3}, ShapeError, ["(4, 5)", "20", "groups of 3"]),
+    ("dropout", {"group": 0}, ShapeError, ["groups of 0"]),
     ("sgd_step", {"velocity": None}, ConfigError, ["velocity", "momentum"]),
     ("sgd_step", {"grad": some(4, 3)}, ShapeError, ["grad", "(4, 3)", "(3, 4)"]),
     ("adam_step", {"m": some(4, 3)}, ShapeError, ["m", "(4, 3)", "(3, 4)"]),

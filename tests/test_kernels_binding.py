@@ -57,6 +57,7 @@ def good() -> dict[str, list[Any]]:
         "softmax_forward": [f(2, 3), f(2, 3)],
         "softmax_grad": [f(2, 3), f(2, 3), f(2, 3)],
         "cross_entropy": [f(2, 3), f(2, 3), None, f(2, 3)],
+        "dropout": [f(2, 3), f(2, 3), 0.5, 7],
         "loss": [f(6), f(6), f(6), 2, 1],
         "sgd_step": [f(5), f(5), f(5), 0.1, 0.9, 0.0, False],
         "adam_step": [f(5), f(5), f(5), f(5), 1, 0.1, 0.9, 0.999, 1e-8, 0.0, False],
@@ -153,6 +154,11 @@ def test_impossible_layouts_are_refused(change: tuple[int, int]) -> None:
     layout[change[0]] = change[1]
     for name in ("conv2d_forward", "conv2d_backward"):
         assert refuses(name, [*good()[name][:-1], tuple(layout)])
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
+def test_impossible_proportions_are_refused(p: float) -> None:
+    assert refuses("dropout", [*good()["dropout"][:2], p, 7])
 
 
 @pytest.mark.parametrize("operation", [-1, 4])

@@ -85,6 +85,8 @@ def elementwise(make: Make) -> None:
         run(functional.divide_backward, make(length), make(length), make(length), out=(make(length), make(length)))
         run(functional.affine, make(length), 3, 1, out=make(length))
         run(functional.reciprocal, make(length), 3, out=make(length))
+        run(functional.dropout, make(length), 0.5, 7, out=make(length))
+        run(functional.dropout, make(3, length), 0.5, 7, length, out=make(3, length))
         for name in ("mse_loss", "l1_loss", "binary_cross_entropy"):
             run(getattr(functional, name), make(length), make(length), out=make(length))
         run(functional.sgd_step, make(length), make(length), make(length), 0.1, 0.9)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnlib import functional
 from cnnlib.errors import ConfigError
 from cnnlib.graph import Shape
 from cnnlib.init import RNG, as_generator
@@ -14,9 +15,6 @@ from cnnlib.layers.checks import check_rank
 from cnnlib.layers.registry import register
 
 __all__ = ["Dropout", "Dropout2d"]
-
-# Elements that are masked at once: the mask's random numbers take a fixed, small room, whatever the layer's size.
-_BLOCK = 1 << 14
 
 
 @register
@@ -33,6 +31,7 @@ class Dropout(Layer):
         ∂J/∂x = m ⊙ ∂J/∂y
 
     Input and output: N × any shape. Saved for backward: the seed from which m was drawn and is drawn again.
+    The mask follows from the seed alone, whatever the dtype, the processor and the number of threads.
 
     p: 0 ≤ p < 1. rng: a generator or a seed, for the masks; `reseed` restarts it.
 
@@ -72,15 +71,7 @@ class Dropout(Layer):
         return f"Dropout (p={self.p:g})"
 
     def _masked(self, x: Array, seed: int, out: Array | None) -> Array:
-        y = np.empty(x.shape, x.dtype) if out is None else out
-        rng = np.random.Generator(np.random.SFC64(seed))
-        source, target = np.ascontiguousarray(x).reshape(-1), y.reshape(-1)
-        for start in range(0, source.size, _BLOCK):
-            part = slice(start, start + _BLOCK)
-            mask = rng.random(target[part].size, dtype=np.float32) >= self.p
-            np.multiply(source[part], mask, out=target[part])
-            target[part] *= 1 / (1 - self.p)
-        return y
+        return functional.dropout(x, self.p, seed, out=out)
 
 
 @register
@@ -96,7 +87,7 @@ class Dropout2d(Dropout):
 
     p: 0 ≤ p < 1. rng: a generator or a seed, for the masks; `reseed` restarts it.
 
-    >>> drop = Dropout2d(0.5, rng=0)
+    >>> drop = Dropout2d(0.5, rng=1)
     >>> y = drop.forward(np.ones((2, 2, 1, 2), np.float32), training=True)
     >>> y.reshape(4, 2).tolist()
     [[0.0, 0.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]
@@ -110,6 +101,4 @@ class Dropout2d(Dropout):
         return f"Dropout2d (p={self.p:g})"
 
     def _masked(self, x: Array, seed: int, out: Array | None) -> Array:
-        kept = np.random.Generator(np.random.SFC64(seed)).random((*x.shape[:2], 1, 1)) >= self.p
-        y: Array = np.multiply(x, (kept / (1 - self.p)).astype(x.dtype), out=out)
-        return y
+        return functional.dropout(x, self.p, seed, group=x.shape[2] * x.shape[3], out=out)

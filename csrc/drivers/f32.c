@@ -22,3 +22,4 @@
 #include "elementwise.c"
 #include "channels.c"
 #include "losses.c"
+#include "dropout.c"

@@ -6,6 +6,7 @@
 #include "../kernels/elementwise.c"
 #include "../kernels/activation.c"
 #include "../kernels/losses.c"
+#include "../kernels/random.c"
 #include "../kernels/normalize.c"
 #include "../kernels/lanes.c"
 #include "../kernels/pool.c"
