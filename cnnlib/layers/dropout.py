@@ -91,6 +91,8 @@ class Dropout2d(Dropout):
     >>> y = drop.forward(np.ones((2, 2, 1, 2), np.float32), training=True)
     >>> y.reshape(4, 2).tolist()
     [[0.0, 0.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]
+    >>> drop.backward(np.full((2, 2, 1, 2), 5, np.float32)).reshape(4, 2)[:2].tolist()
+    [[0.0, 0.0], [10.0, 10.0]]
     """
 
     def output_shape(self, x: Shape) -> Shape:

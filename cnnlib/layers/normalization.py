@@ -110,18 +110,16 @@ class BatchNorm1d(BatchNorm):
 
     Forward, with the mean μ and the variance σ² of the feature over the batch::
 
-        x̂ = (x - μ) / √(σ² + ε)
-        y = γ x̂ + β
+        y = γ x̂ + β        x̂ = (x - μ) / √(σ² + ε)
 
     Backward, ⟨·⟩ being a feature's mean over the batch::
 
         ∂J/∂γ = Σ ∂J/∂y x̂        ∂J/∂β = Σ ∂J/∂y
         ∂J/∂x = γ / √(σ² + ε) (∂J/∂y - ⟨∂J/∂y⟩ - x̂ ⟨∂J/∂y x̂⟩)
 
-    Each forward pass for training moves the running estimates, running ← (1 - momentum) running + momentum batch,
-    with the unbiased variance M/(M-1) σ² of M values. At test time (L28) they stand for μ and σ²; with
-    ``test_statistics = "batch"`` those of the batch do. `cnnlib.recalibrate.recalibrate_batchnorm` puts the whole
-    training set's in their place.
+    Each forward pass for training moves the running estimates, running ← (1 - momentum) running + momentum batch, with
+    the unbiased variance M/(M-1) σ² of M values. At test time (L28) they stand for μ and σ²; with ``test_statistics =
+    "batch"`` those of the batch do. `cnnlib.recalibrate_batchnorm` puts the whole training set's in their place.
 
     Input and output: N × num_features, or N × num_features × L. Parameters, with `affine`: weight γ, bias β. Buffers:
     running_mean, running_var. Saved for backward: x, μ, σ². Raises DataError for training on one value a feature.
@@ -143,11 +141,14 @@ class BatchNorm1d(BatchNorm):
 class BatchNorm2d(BatchNorm):
     """Batch normalisation of images, channel by channel: μ and σ² are over the batch and the pixels (lecture: L26).
 
-    All else is as BatchNorm1d has it. Input and output: N × num_features × H × W.
+    Forward: y = γ x̂ + β, x̂ = (x - μ) / √(σ² + ε). Backward: ∂J/∂γ, ∂J/∂β, ∂J/∂x as BatchNorm1d's, sums over N, H, W.
+    Input and output: N × num_features × H × W. Saved for backward: x, μ, σ². All else is as BatchNorm1d has it.
 
     >>> norm = BatchNorm2d(1, eps=0.0)
     >>> norm.forward(np.array([[[[1, 3], [1, 3]]]], np.float32), training=True)[0, 0].tolist()
     [[-1.0, 1.0], [-1.0, 1.0]]
+    >>> norm.backward(np.array([[[[4, 0], [0, 0]]]], np.float32))[0, 0].tolist(), norm.weight.grad.tolist()
+    ([[2.0, 0.0], [-2.0, 0.0]], [-4.0])
     """
 
     by_channel = True

@@ -41,9 +41,12 @@ class Standardize(Layer):
     for each pixel. eps: ε, which keeps a dimension that hardly varies, such as a pixel of the rim, from becoming noise.
 
     >>> x = np.array([[1.0, 7.0], [3.0, 7.0]])
-    >>> Standardize(2).fit(x).forward(x).round(4)
+    >>> layer = Standardize(2).fit(x)
+    >>> layer.forward(x, training=True).round(4)
     array([[-1.,  0.],
            [ 1.,  0.]])
+    >>> layer.backward(np.ones((2, 2)))[0].round(2)
+    array([  1.  , 316.23])
     """
 
     def __init__(
