@@ -5,6 +5,8 @@ No test looks at a time: how fast something is belongs to the benchmark itself.
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
 import json
 import time
 from dataclasses import replace
@@ -147,7 +149,7 @@ def test_the_command_prints_rows_and_writes_them(tmp_path: Path, capsys: pytest.
         *(("lenet5", which) for which in ("train", "predict")),
     ]
     for row in report["rows"]:
-        assert f"\n{row['layer']:<8} {row['which']:<8} {row['shape']:<26}   {row['threads']} " in printed
+        assert f"\n{row['layer']:<8} {row['which']:<8} {row['shape']:<27}   {row['threads']} " in printed
         assert row["isa"] == before[0]
         assert row["batch"] == (1 if row["layer"] == "lenet5" else 64)
         assert 0 < row["min_ms"] <= row["median_ms"]
@@ -236,12 +238,17 @@ def test_contestants_take_turns() -> None:
     assert all(3 <= timings[name].calls < called.count(name) for name in calls)  # warm-ups are not counted
 
 
-def test_slow_contestants_are_called_less() -> None:
-    calls = {"slow": lambda: time.sleep(0.002), "spared": lambda: time.sleep(0.002), "fast": lambda: None}
-    timings = interleave(calls, Pace(rounds=6, block=0.001, limit=0.003, fewest=4), sparing=["spared"])
-    assert {name: len(timing.rounds) for name, timing in timings.items()} == {"slow": 4, "spared": 2, "fast": 6}
-    assert timings["slow"].calls == 4
-    assert timings["fast"].calls > 6
+@pytest.mark.parametrize(("limit", "rounds"), [(0.0, [4, 1]), (1e9, [6, 6])])
+def test_contestants_that_have_used_their_time_drop_out(limit: float, rounds: list[int]) -> None:
+    calls = {"any": lambda: None, "spared": lambda: None}
+    timings = interleave(calls, Pace(rounds=6, block=0.001, limit=limit, fewest=4), sparing=["spared"])
+    assert [len(timing.rounds) for timing in timings.values()] == rounds
+    assert all(timing.calls > len(timing.rounds) for timing in timings.values())
+
+
+def test_slow_contestants_are_called_once_a_round() -> None:
+    timing = interleave({"slow": lambda: time.sleep(0.002)}, Pace(rounds=3, block=0.001))["slow"]
+    assert timing.calls == len(timing.rounds) == 3
 
 
 def test_times_are_medians_of_rounds_and_ratios_of_the_same_round() -> None:
@@ -266,3 +273,33 @@ def test_table_aligns_for_terminals_and_for_markdown() -> None:
         assert (line.count("|") == heading.count("|") == rule.count("|") == 14) if markdown else "|" not in line
     assert "channels_last" in table.legend()
     assert "channels_last" not in Table(["reference"], isas=False, markdown=False).legend()
+
+
+@pytest.fixture
+def peak_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script that measures memory, on the sample instead of MNIST."""
+    monkeypatch.setattr("cnnlib.datasets.mnist", cnnlib.datasets.mnist_sample)
+    file = Path(__file__).parent.parent / "bench" / "peak_memory.py"
+    spec = importlib.util.spec_from_file_location("peak_memory", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_memory_is_measured_of_nets_that_train(peak_memory: Any) -> None:
+    assert peak_memory.train_cnnlib(epochs=1, images=2000, threads=1) > 0.5
+    assert 20 < peak_memory.peak() < 20_000
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_memory_is_measured_of_torch_doing_the_same(layout: str, suffix: str, peak_memory: Any, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    for part, (x, y) in zip(("train", "t10k"), cnnlib.datasets.mnist_sample(), strict=True):
+        for name, header, array in (("images-idx3", 16, x), ("labels-idx1", 8, y)):
+            content = bytes(header) + array.astype(np.uint8).tobytes()
+            content = gzip.compress(content, 1) if suffix else content
+            (tmp_path / f"{part}-{name}-ubyte{suffix}").write_bytes(content)
+    assert peak_memory.train_torch(1, 2000, 1, layout, tmp_path) > 0.5

@@ -66,7 +66,7 @@ class Table:
 
     def __init__(self, rivals: Sequence[str], isas: bool, markdown: bool) -> None:
         self.rivals, self.isas, self.markdown = rivals, isas, markdown
-        self._columns = [("layer", -8), ("pass", -8), ("shape", -26), *([("isa", -8)] if isas else [])]
+        self._columns = [("layer", -8), ("pass", -8), ("shape", -27), *([("isa", -8)] if isas else [])]
         self._columns += [("thr", 3), ("ms", 8), ("min", 8), ("GFLOP/s", 7), ("GB/s", 5), ("peak", 5), ("error", 7)]
         self._columns += [(HEADINGS[rival], 8) for rival in rivals]
 
