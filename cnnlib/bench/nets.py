@@ -112,12 +112,15 @@ class NetTask:
         model.load_state_dict(self.state)
         if self.which == "predict":
             return Contestant(lambda: (model.predict(x, batch_size=self.batch),))
-        trainer = Trainer(model, CrossEntropyLoss(), SGD(LEARNING_RATE, momentum=MOMENTUM))
-        parameters = model.parameters()
-        return Contestant(
-            lambda: trainer.train_step(x, labels),
-            lambda loss: (loss, *(parameter.grad for parameter in parameters.values())),
-        )
+        optimizer = SGD(LEARNING_RATE, momentum=MOMENTUM)
+        trainer, names = Trainer(model, CrossEntropyLoss(), optimizer), list(model.parameters())
+
+        def loss_and_gradients(loss: float) -> Results:
+            """A first step's gradients are its velocities, wherever else they were kept."""
+            state = optimizer.state_dict()
+            return loss, *(state[f"{name}.velocity"] for name in names)
+
+        return Contestant(lambda: trainer.train_step(x, labels), loss_and_gradients)
 
     def error(self, results: Results) -> float:
         """Return the error of the logits; of a training step, the worst gradient's deviation over its own length.
