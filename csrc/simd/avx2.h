@@ -25,7 +25,7 @@ static const int64_t simd_part_f64[8] = {-1, -1, -1, -1};
 #define SIMD_STREAM_f64(p, v) _mm256_stream_pd(p, (__m256d)(v))
 #define SIMD_FENCE() _mm_sfence()
 
-#define GRAD_KB 3
+#define GRAD_KB 4
 #define GRAD_TB 3
 #define GEMM_MB 4
 #define GEMM_NB 3
