@@ -1,7 +1,7 @@
 """From a graph of layers to what a plan runs: layers fused where that pays, and in which layout each value lies.
 
 - A convolution takes what follows it along where nobody else reads the values in between: at inference batch
-  normalisation with its running estimates; ReLU and 2×2 max-pooling, in either order.
+  normalisation with its running estimates; ReLU and 2×2 max-pooling, in either order. A linear layer takes a ReLU.
 - Where a batch fills at least half of the lanes, a convolution writes lane layout if any reader can take it: another
   convolution, or, for whole lanes of images, a layer that treats each channel alike. Whoever cannot take it reads a
   converted copy, which is made once. Inputs and outputs of the graph are N × C × H × W.
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cnnlib.graph import Graph, Node, Shape
-from cnnlib.layers import BatchNorm2d, Conv2d, Layer, MaxPool2d, ReLU
-from cnnlib.operations import Convolution, FromLanes, Operation, ToLanes, lane_shape, lanes
+from cnnlib.layers import BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d, ReLU
+from cnnlib.operations import Convolution, Dense, FromLanes, Operation, ToLanes, lane_shape, lanes
 
 __all__ = ["Lowered", "Task", "lower"]
 
@@ -77,6 +77,8 @@ class _Lowering:
                 continue
             if type(layer) is Conv2d:
                 done.update(self._convolution(node, layer))
+            elif type(layer) is Linear and self._rectified(node):
+                done.update(self._dense(node, layer))
             else:
                 self._layer(node, layer)
         self.result.outputs = [self._plain(node) for node in self.graph.outputs]
@@ -105,6 +107,16 @@ class _Lowering:
         if to_lanes:
             self._lay(value)
         return chain
+
+    def _rectified(self, node: int) -> bool:
+        following = self._only_reader(node)
+        return following is not None and type(self.graph.nodes[following].layer) is ReLU
+
+    def _dense(self, node: int, linear: Linear) -> list[int]:
+        """Add a linear layer with its ReLU; return the nodes that it stands for."""
+        value = self.readers[node][0]
+        self.result.tasks.append(Task(Dense(linear, self.batch), self.graph.sources[node], value))
+        return [node, value]
 
     def _only_reader(self, node: int) -> int | None:
         readers = self.readers[node]

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from cnnlib import _kernels
 from cnnlib.arrays import ELEMENTS
 from cnnlib.graph import Shape
-from cnnlib.layers import BatchNorm2d, Conv2d, Layer
+from cnnlib.layers import BatchNorm2d, Conv2d, Layer, Linear
 from cnnlib.layers.base import Needs, Outs
 
-__all__ = ["Convolution", "FromLanes", "Operation", "ToLanes", "lane_shape", "lanes"]
+__all__ = ["Convolution", "Dense", "FromLanes", "Operation", "ToLanes", "lane_shape", "lanes"]
 
 Array = NDArray[Any]
 
@@ -110,8 +110,7 @@ class Convolution(Operation):
         _kernels.conv2d_backward[self._instance](
             dx, dw, db, dy, y if self.relu else None, self._winner, x, conv.weight.data, self.options, self.layout
         )
-        for parameter in learned:
-            parameter.add_grad(slots[id(parameter)])
+        _add(conv, dw, db)
         return (dx,)
 
     @staticmethod
@@ -135,6 +134,42 @@ class Convolution(Operation):
         parts = [f"Conv2d {self.conv.in_channels}→{self.conv.out_channels}"]
         parts += ["BatchNorm2d"] * (self.norm is not None) + ["ReLU"] * self.relu + ["MaxPool2d 2"] * self.pool
         return " + ".join(parts)
+
+
+class Dense(Operation):
+    """A fully-connected layer and the ReLU after it: y = relu(W x + b). Backward needs x and y."""
+
+    def __init__(self, linear: Linear, batch: int) -> None:
+        self.linear = linear
+        self.layers = (linear,)
+        self.options = (batch, False, False, True)
+        self._instance = ELEMENTS[linear.weight.data.dtype]
+
+    def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
+        bias = self.linear.bias.data if self.linear.bias is not None else None
+        weight = self.linear.weight.data
+        _kernels.linear_forward[self._instance](out.reshape(-1), x.reshape(-1), weight, bias, self.options)
+        return out, (x, out) if training else None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
+        x, y = saved
+        linear, dx = self.linear, outs[0] if needs[0] else None
+        dw, db = _slots(linear)
+        _kernels.linear_backward[self._instance](
+            None if dx is None else dx.reshape(-1),
+            dw,
+            db,
+            dy.reshape(-1),
+            x.reshape(-1),
+            linear.weight.data,
+            y.reshape(-1),
+            self.options,
+        )
+        _add(linear, dw, db)
+        return (dx,)
+
+    def __repr__(self) -> str:
+        return f"Linear {self.linear.in_features}→{self.linear.out_features} + ReLU"
 
 
 class FromLanes(Operation):
@@ -167,6 +202,23 @@ class ToLanes(Operation):
 
     def __repr__(self) -> str:
         return "NCHW → lanes"
+
+
+def _slots(layer: Conv2d | Linear) -> tuple[Array | None, Array | None]:
+    """Return where the gradients of weight and bias go; None for what does not learn."""
+    weight, bias = layer.weight, layer.bias
+    return (
+        None if weight.frozen else weight.grad_slot(),
+        None if bias is None or bias.frozen else bias.grad_slot(),
+    )
+
+
+def _add(layer: Conv2d | Linear, dw: Array | None, db: Array | None) -> None:
+    """Let the gradients that were put into the slots count."""
+    if dw is not None:
+        layer.weight.add_grad(dw)
+    if db is not None and layer.bias is not None:
+        layer.bias.add_grad(db)
 
 
 def _to_lanes(y: Array, x: Array) -> None:
