@@ -392,15 +392,16 @@ def prelu_forward(real[:, :, ::1] y, const real[:, :, ::1] x, const real[::1] a)
 
 def prelu_grad(real[:, :, ::1] dx, real[::1] da, const real[:, :, ::1] dy, const real[:, :, ::1] x, const real[::1] a):
     demand((dx is None or alike(dx.shape, x.shape)) and alike(dy.shape, x.shape))
-    demand(a.shape[0] == x.shape[1] and da.shape[0] == x.shape[1])
+    demand(a.shape[0] == x.shape[1] and (da is None or da.shape[0] == x.shape[1]))
     cdef real *grad_x = &dx[0, 0, 0] if dx is not None else NULL
+    cdef real *grad_a = &da[0] if da is not None else NULL
     cdef ptrdiff_t n = x.shape[0], c = x.shape[1], m = x.shape[2]
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_prelu_grad_f32(grad_x, &da[0], &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
+            status = cnn_prelu_grad_f32(grad_x, grad_a, &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
         else:
-            status = cnn_prelu_grad_f64(grad_x, &da[0], &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
+            status = cnn_prelu_grad_f64(grad_x, grad_a, &dy[0, 0, 0], &x[0, 0, 0], &a[0], n, c, m)
     check(status)
 
 

@@ -516,10 +516,10 @@ def prelu_backward(
     expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
     shape = _channels(x, weight)
     grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight) if needs[0] else None
-    grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x)
+    grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x) if needs[1] else None
     flat = None if grad_x is None else grad_x.reshape(shape)
     _kernel(_kernels.prelu_grad, x)(flat, grad_weight, grad_output.reshape(shape), x.reshape(shape), weight)
-    return grad_x, grad_weight if needs[1] else None
+    return grad_x, grad_weight
 
 
 def softmax(x: Array, *, out: Array | None = None) -> Array:

@@ -20,6 +20,7 @@ from cnnlib.arrays import ELEMENTS
 from cnnlib.graph import Shape
 from cnnlib.layers import BatchNorm2d, Conv2d, Layer, Linear
 from cnnlib.layers.base import Needs, Outs
+from cnnlib.layers.parameter import add_grads, grad_slots
 
 __all__ = ["Convolution", "Dense", "FromLanes", "Operation", "ToLanes", "lane_shape", "lanes"]
 
@@ -110,7 +111,7 @@ class Convolution(Operation):
         _kernels.conv2d_backward[self._instance](
             dx, dw, db, dy, y if self.relu else None, self._winner, x, conv.weight.data, self.options, self.layout
         )
-        _add(conv, dw, db)
+        add_grads(learned, (dw, db))
         return (dx,)
 
     @staticmethod
@@ -154,7 +155,8 @@ class Dense(Operation):
     def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
         x, y = saved
         linear, dx = self.linear, outs[0] if needs[0] else None
-        dw, db = _slots(linear)
+        learned = linear.weight, linear.bias
+        dw, db = grad_slots(*learned)
         _kernels.linear_backward[self._instance](
             None if dx is None else dx.reshape(-1),
             dw,
@@ -165,7 +167,7 @@ class Dense(Operation):
             y.reshape(-1),
             self.options,
         )
-        _add(linear, dw, db)
+        add_grads(learned, (dw, db))
         return (dx,)
 
     def __repr__(self) -> str:
@@ -202,23 +204,6 @@ class ToLanes(Operation):
 
     def __repr__(self) -> str:
         return "NCHW → lanes"
-
-
-def _slots(layer: Conv2d | Linear) -> tuple[Array | None, Array | None]:
-    """Return where the gradients of weight and bias go; None for what does not learn."""
-    weight, bias = layer.weight, layer.bias
-    return (
-        None if weight.frozen else weight.grad_slot(),
-        None if bias is None or bias.frozen else bias.grad_slot(),
-    )
-
-
-def _add(layer: Conv2d | Linear, dw: Array | None, db: Array | None) -> None:
-    """Let the gradients that were put into the slots count."""
-    if dw is not None:
-        layer.weight.add_grad(dw)
-    if db is not None and layer.bias is not None:
-        layer.bias.add_grad(db)
 
 
 def _to_lanes(y: Array, x: Array) -> None:

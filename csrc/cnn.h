@@ -161,7 +161,7 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
     void cnn_leaky_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size, double slope);                     \
     /* y[n,c,i] = x[n,c,i] where it is > 0, else a[c] * x[n,c,i]; i < m. */                                         \
     cnn_status cnn_prelu_forward_##T(R *y, const R *x, const R *a, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m);          \
-    /* dx = dy where x > 0, else a[c] * dy; da[c] = sum over n,i where not x > 0: x * dy; dx may be NULL. */        \
+    /* dx = dy where x > 0, else a[c] * dy; da[c] = sum over n,i where not x > 0: x * dy. dx or da may be NULL. */  \
     cnn_status cnn_prelu_grad_##T(R *dx, R *da, const R *dy, const R *x, const R *a, ptrdiff_t n, ptrdiff_t c,      \
                                   ptrdiff_t m);                                                                     \
                                                                                                                     \

@@ -161,6 +161,16 @@ def test_impossible_proportions_are_refused(p: float) -> None:
     assert refuses("dropout", [*good()["dropout"][:2], p, 7])
 
 
+@pytest.mark.parametrize("name", ["prelu_grad", "batch_norm_grad"])
+def test_gradients_that_nobody_needs_are_left_out(name: str) -> None:
+    arguments = good()[name]
+    arguments[0] = None
+    getattr(_kernels, name)["float"](*arguments)
+    if name == "prelu_grad":
+        arguments[:2] = f(2, 3, 4), None
+        getattr(_kernels, name)["float"](*arguments)
+
+
 @pytest.mark.parametrize("operation", [-1, 4])
 def test_unknown_operations_are_refused(operation: int) -> None:
     assert refuses("arithmetic", [*good()["arithmetic"][:3], operation])

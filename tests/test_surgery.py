@@ -9,10 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlib import load
+from cnnlib import functional, load
 from cnnlib.errors import ConfigError, GraphError, ShapeError
 from cnnlib.graph import Input
-from cnnlib.layers import Add, BatchNorm1d, Concat, Conv2d, Dropout, Flatten, Linear, MaxPool2d, ReLU
+from cnnlib.layers import (
+    Add,
+    BatchNorm1d,
+    BatchNorm2d,
+    Concat,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    PReLU,
+    ReLU,
+)
 from cnnlib.losses import MSELoss
 from cnnlib.model import Model, Sequential
 from cnnlib.models import lenet5
@@ -162,6 +174,44 @@ def test_gradients_pass_through_frozen_layers(rng: np.random.Generator) -> None:
     model.forward(x, training=True)
     assert model.backward(dy, input_grad=False) is None
     np.testing.assert_array_equal(model.backward(dy), expected)
+
+
+F64 = np.dtype(np.float64)
+LEARNERS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "linear_backward": (lambda: Linear(3, 3, rng=0, dtype=F64), (4, 3)),
+    "conv2d_backward": (lambda: Conv2d(3, 3, 3, padding=1, rng=0, dtype=F64), (4, 3, 5, 5)),
+    "batch_norm_backward": (lambda: BatchNorm2d(3, dtype=F64), (4, 3, 5, 5)),
+    "prelu_backward": (lambda: PReLU(3, dtype=F64), (4, 3, 5, 5)),
+}
+FROZEN = [(name, names) for name in LEARNERS for names in (("weight",), ("bias",), ("weight", "bias"))]
+
+
+@pytest.mark.parametrize(("function", "frozen"), FROZEN)
+def test_gradients_of_frozen_parameters_are_not_computed(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, function: str, frozen: tuple[str, ...]
+) -> None:
+    make, shape = LEARNERS[function]
+    layer, needed, original = make(), [], getattr(functional, function)
+    x, dy = normal(rng, *shape), normal(rng, *shape)
+    layer.forward(x, training=True)
+    dx = layer.backward(dy)
+    expected = {name: parameter.grad.copy() for name, parameter in layer.parameters().items()}
+
+    def spy(*arguments: Any, needs: Any, **options: Any) -> Any:
+        needed.append(dict(zip(("x", "weight", "bias"), needs, strict=False)))
+        return original(*arguments, needs=needs, **options)
+
+    monkeypatch.setattr(functional, function, spy)
+    for name, parameter in layer.parameters().items():
+        parameter.frozen = name in frozen
+        parameter.zero_grad()
+    np.testing.assert_array_equal(layer.backward(dy), dx)
+    assert needed == [{"x": True, **{name: name not in frozen for name in expected}}]
+    for name, parameter in layer.parameters().items():
+        if name in frozen:
+            assert parameter.grad is None
+        else:
+            np.testing.assert_array_equal(parameter.grad, expected[name])
 
 
 def test_optimizers_pass_frozen_parameters_by() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from cnnlib.errors import GraphError, TrainingError
 from cnnlib.graph import Node, Shape, check_name
 from cnnlib.layers.checks import Array, check_arity, check_arrays, check_gradient
-from cnnlib.layers.parameter import Parameter
+from cnnlib.layers.parameter import Parameter, add_grads, grad_slots
 
-__all__ = ["Array", "Layer", "Needs", "Outs", "Parameter", "Window"]
+__all__ = ["Array", "Layer", "Needs", "Outs", "Parameter", "Window", "add_grads", "grad_slots"]
 
 Needs = tuple[bool, ...]
 Outs = tuple[Array | None, ...]
@@ -53,7 +53,8 @@ class Layer:
         raise NotImplementedError
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        """Return the inputs' gradients, None where not needed, and add those of the parameters to the parameters."""
+        """Return the inputs' gradients, None where not needed, and add those of the parameters that learn to the
+        parameters (`grad_slots`, `add_grads`)."""
         raise NotImplementedError
 
     # What a subclass may define

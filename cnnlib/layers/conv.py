@@ -11,7 +11,7 @@ from cnnlib import functional, shapes
 from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.graph import Shape, shape_text
 from cnnlib.init import DEFAULT, RNG, as_generator, check_scheme, draw
-from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, Window
+from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, Window, add_grads, grad_slots
 from cnnlib.layers.checks import as_given, check_rank, count, float_dtype
 from cnnlib.layers.registry import register
 from cnnlib.shapes import IntPair, Padding, pair, resolve_padding
@@ -105,19 +105,17 @@ class Conv2d(Layer):
         return y, x if training else None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        dw = self.weight.grad_slot()
-        db = self.bias.grad_slot() if self.bias is not None else None
+        learned = self.weight, self.bias
+        dw, db = grad_slots(*learned)
         dx, _, _ = functional.conv2d_backward(
             dy,
             saved,
             self.weight.data,
             *self._settings(),
-            needs=(needs[0], True, db is not None),
+            needs=(needs[0], dw is not None, db is not None),
             out=(outs[0], dw, db),
         )
-        self.weight.add_grad(dw)
-        if self.bias is not None and db is not None:
-            self.bias.add_grad(db)
+        add_grads(learned, (dw, db))
         return (dx,)
 
     def initialize(self, rng: np.random.Generator) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from cnnlib import functional, shapes
 from cnnlib.graph import Shape
 from cnnlib.init import DEFAULT, RNG, as_generator, check_scheme, draw
-from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter
+from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, add_grads, grad_slots
 from cnnlib.layers.checks import check_rank, count, float_dtype
 from cnnlib.layers.registry import register
 
@@ -75,14 +75,12 @@ class Linear(Layer):
         return y, x if training else None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        dw = self.weight.grad_slot()
-        db = self.bias.grad_slot() if self.bias is not None else None
+        learned = self.weight, self.bias
+        dw, db = grad_slots(*learned)
         dx, _, _ = functional.linear_backward(
-            dy, saved, self.weight.data, needs=(needs[0], True, db is not None), out=(outs[0], dw, db)
+            dy, saved, self.weight.data, needs=(needs[0], dw is not None, db is not None), out=(outs[0], dw, db)
         )
-        self.weight.add_grad(dw)
-        if self.bias is not None and db is not None:
-            self.bias.add_grad(db)
+        add_grads(learned, (dw, db))
         return (dx,)
 
     def initialize(self, rng: np.random.Generator) -> None:

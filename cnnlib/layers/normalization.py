@@ -11,7 +11,7 @@ from cnnlib import functional
 from cnnlib.errors import ConfigError, DataError
 from cnnlib.graph import Shape
 from cnnlib.init import fill
-from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter
+from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, add_grads, grad_slots
 from cnnlib.layers.checks import check_rank, count, float_dtype
 from cnnlib.layers.registry import register
 
@@ -81,13 +81,12 @@ class BatchNorm(Layer):
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
         x, mean, var = saved
-        learned = [self.weight, self.bias] if self.affine else []
-        slots: list[Any] = [parameter.grad_slot() for parameter in learned] or [None, None]
-        weight, needed = self.weight.data if self.affine else None, (needs[0], self.affine, self.affine)
-        out = (outs[0], *slots)
+        learned = (self.weight, self.bias) if self.affine else (None, None)
+        dw, db = grad_slots(*learned)
+        needed, out = (needs[0], dw is not None, db is not None), (outs[0], dw, db)
+        weight = self.weight.data if self.affine else None
         dx, _, _ = functional.batch_norm_backward(dy, x, mean, var, weight, self.eps, needs=needed, out=out)
-        for parameter, slot in zip(learned, slots, strict=False):
-            parameter.add_grad(slot)
+        add_grads(learned, (dw, db))
         return (dx,)
 
     def buffers(self) -> dict[str, Array]:

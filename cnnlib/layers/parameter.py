@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from cnnlib.errors import ShapeError
 
-__all__ = ["Parameter"]
+__all__ = ["Parameter", "add_grads", "grad_slots"]
 
 Array = NDArray[Any]
 
@@ -83,3 +84,21 @@ class Parameter:
     def __repr__(self) -> str:
         state = "no gradient" if self.grad is None else "with gradient"
         return f"Parameter({self.data.dtype} {self.data.shape}, {state})"
+
+
+def grad_slots(*parameters: Parameter | None) -> tuple[Array | None, ...]:
+    """Return a slot for the gradient of each parameter; None, nothing to compute, for one that is frozen or missing.
+
+    >>> weight, bias = Parameter(np.zeros(2)), Parameter(np.zeros(1))
+    >>> weight.frozen = True
+    >>> [slot is not None for slot in grad_slots(weight, bias, None)]
+    [False, True, False]
+    """
+    return tuple(None if p is None or p.frozen else p.grad_slot() for p in parameters)
+
+
+def add_grads(parameters: Sequence[Parameter | None], slots: Sequence[Array | None]) -> None:
+    """Make the gradients in the slots that `grad_slots` returned count."""
+    for parameter, slot in zip(parameters, slots, strict=True):
+        if parameter is not None and slot is not None:
+            parameter.add_grad(slot)

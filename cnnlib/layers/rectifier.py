@@ -12,7 +12,7 @@ from cnnlib import functional
 from cnnlib.errors import ConfigError
 from cnnlib.graph import Shape
 from cnnlib.init import fill
-from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter
+from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, add_grads, grad_slots
 from cnnlib.layers.checks import check_rank, count, float_dtype
 from cnnlib.layers.registry import register
 
@@ -113,15 +113,15 @@ class PReLU(Layer):
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
         shape = (len(saved), -1) if saved.ndim < 2 else saved.shape
-        slot, out = self.weight.grad_slot(), outs[0]
+        (slot,), out = grad_slots(self.weight), outs[0]
         dx, _ = functional.prelu_backward(
             dy.reshape(shape),
             saved.reshape(shape),
             self.weight.data,
-            needs=(needs[0], True),
+            needs=(needs[0], slot is not None),
             out=(None if out is None else out.reshape(shape), slot),
         )
-        self.weight.add_grad(slot)
+        add_grads((self.weight,), (slot,))
         return (None if dx is None else dx.reshape(saved.shape) if out is None else out,)
 
     def initialize(self, rng: np.random.Generator) -> None:

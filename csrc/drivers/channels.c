@@ -174,9 +174,11 @@ cnn_status FN(cnn_prelu_grad)(REAL *dx, REAL *da, const REAL *dy, const REAL *x,
     REAL *vectors[2];
     const cnn_status status = FN(channel_room)(&v, sums, vectors);
     if (status != CNN_OK) return status;
-    FN(channelwise_run)(&v, EACH_SLOPE_A);
-    FN(add_parts)(&v, sums[0], v.first);
-    for (ptrdiff_t j = 0; j < c; j++) da[j] = (REAL)sums[0][j];
+    if (da) {
+        FN(channelwise_run)(&v, EACH_SLOPE_A);
+        FN(add_parts)(&v, sums[0], v.first);
+        for (ptrdiff_t j = 0; j < c; j++) da[j] = (REAL)sums[0][j];
+    }
     if (dx) FN(channelwise_run)(&v, EACH_SLOPE_X);
     return CNN_OK;
 }
