@@ -70,6 +70,15 @@ def test_batch_norm_statistics(tmp_path) -> None:
     assert large[0] < 20
 
 
+def test_dropout(tmp_path) -> None:
+    output = run(tmp_path, "dropout.py", "--epochs", "3")
+    plain, dropout, max_norm = (numbers(output, f"{net} ") for net in ("plain", "dropout", "dropout, max-norm"))
+    assert [row[2] for row in (plain, dropout, max_norm)] == [1.62, 1.25, 1.05]
+    assert max(row[1] for row in (plain, dropout, max_norm)) < 13
+    # "When using dropout layers, training errors (losses) will increase."
+    assert min(dropout[0], max_norm[0]) > 2 * plain[0]
+
+
 def test_modern_mlp(tmp_path) -> None:
     output = run(tmp_path, "modern_mlp.py", "--epochs", "2")
     assert "Standardize → Flatten → Linear (784 → 100) → BatchNorm → PReLU → …" in output
