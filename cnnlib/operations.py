@@ -102,11 +102,8 @@ class Convolution(Operation):
     def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
         x, y = saved
         conv = self.conv
-        learned = [
-            parameter for parameter in (conv.weight, conv.bias) if parameter is not None and not parameter.frozen
-        ]
-        slots = {id(parameter): parameter.grad_slot() for parameter in learned}
-        dw, db = slots.get(id(conv.weight)), slots.get(id(conv.bias))
+        learned = conv.weight, conv.bias
+        dw, db = grad_slots(*learned)
         dx = outs[0] if needs[0] else None
         _kernels.conv2d_backward[self._instance](
             dx, dw, db, dy, y if self.relu else None, self._winner, x, conv.weight.data, self.options, self.layout

@@ -31,9 +31,9 @@ class Layer:
     arity: ClassVar[int | None] = 1
     #: Every output sees the whole input, as in a linear layer.
     sees_all: ClassVar[bool] = False
-    #: `gradients` may return `dy` itself or a view of it, where it is given no `out`.
+    #: `gradients` may return `dy` itself or a view, where it is given no `out`.
     shares_gradient: ClassVar[bool] = False
-    #: Every number, or every channel as a whole, is treated alike, wherever it lies in the image and the batch.
+    #: Every number, or every channel, is treated alike, wherever it lies in image and batch.
     by_channel: bool = False
     #: The dtype of the parameters; None for a layer that has none and takes float32 as well as float64.
     dtype: np.dtype[Any] | None = None
@@ -106,9 +106,8 @@ class Layer:
         arguments = {}
         for name in inspect.signature(type(self)).parameters:
             if name != "rng":
-                value = getattr(self, name)
                 # bias stands for its parameter; a dtype goes by its name.
-                value = value is not None if name == "bias" else value
+                value = getattr(self, name) is not None if name == "bias" else getattr(self, name)
                 arguments[name] = value.name if isinstance(value, np.dtype) else value
         return arguments
 
