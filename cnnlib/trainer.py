@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib.callbacks import Callback, Progress
-from cnnlib.datasets.loader import ArrayDataset, Batches, Dataset, split
-from cnnlib.errors import CNNError, ConfigError, DataError, TrainingError
+from cnnlib.datasets.loader import Batches, Dataset, GroupedDataset, as_dataset, split
+from cnnlib.errors import ConfigError, DataError, TrainingError
 from cnnlib.history import History
 from cnnlib.objective import Losses, Metrics, Objective
 from cnnlib.optim import MaxNorm, Optimizer, clip_grad_norm
@@ -39,7 +39,8 @@ class Trainer:
     clip_norm: gradients are scaled down to this norm before each update (:func:`cnnlib.optim.clip_grad_norm`).
     constraint: what the weights must keep to after each update, such as ``MaxNorm(3)``.
 
-    Wherever data is asked for, it is a pair ``(x, y)`` of arrays, a data set (``len`` and ``[indices]``), or an
+    Wherever data is asked for, it is a pair ``(x, y)`` of arrays (x a list of them for a model of several inputs, y a
+    dict for one of several named outputs), a data set (``len`` and ``[indices]``), or an
     iterable of batches ``(x, y)`` that starts anew each time. Arrays are converted batch by batch (uint8 images
     become 0…1), never as a whole.
 
@@ -257,40 +258,18 @@ class _Mean:
         return losses | {name: metric.compute() for name, (_, metric) in self.objective.metrics.items()}
 
 
-class _NamedTargets:
-    """Inputs and a dict of targets as a data set."""
-
-    def __init__(self, x: Array, targets: Mapping[str, Array]) -> None:
-        if not targets:
-            raise DataError("the targets are an empty dict: give an array for each output's name")
-        self._x, self._targets = x, dict(targets)
-        for name, y in targets.items():
-            try:
-                ArrayDataset(x, y)
-            except CNNError as error:
-                raise type(error)(f"with y the targets {name!r}: {error}") from None
-
-    def __len__(self) -> int:
-        return len(self._x)
-
-    def __getitem__(self, index: Any, /) -> Batch:
-        return self._x[index], {name: y[index] for name, y in self._targets.items()}
-
-
 def _batches(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:
     if isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
         return data
-    if isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[1], Mapping):
-        data = _NamedTargets(*data)
     return Batches(cast("Batch | Dataset", data), batch_size, rng=rng)
 
 
 def _split(train: Any, fraction: float, rng: np.random.Generator) -> tuple[Batch, Batch]:
-    x, y = train
-    if not isinstance(y, Mapping):
-        return split(x, y, fraction, rng)
-    _NamedTargets(x, y)
-    # Columns of positions, not labels, so that nothing is stratified: the targets may want it differently.
-    (x_train, kept), (x_held, held) = split(x, np.arange(len(x))[:, None], fraction, rng)
-    parts = [{name: array[part[:, 0]] for name, array in y.items()} for part in (kept, held)]
-    return (x_train, parts[0]), (x_held, parts[1])
+    data = as_dataset(train)
+    if not isinstance(data, GroupedDataset):
+        return split(train[0], train[1], fraction, rng)
+    # Positions are split. As labels they are columns, so that nothing is stratified where targets differ in it.
+    positions = np.arange(len(data))[:, None]
+    labels = positions if isinstance(data.y, dict) else data.y
+    (kept, _), (held, _) = split(positions, labels, fraction, rng)
+    return data[kept[:, 0]], data[held[:, 0]]

@@ -90,6 +90,12 @@ X, Y = np.zeros((4, 1, 5, 5), np.uint8), np.zeros(4, np.int64)
         ((X.tolist(), Y), DTypeError, r"x must be a NumPy array, got list.*np\.asarray\(x\)"),
         ((X, Y.tolist()), DTypeError, "y must be a NumPy array"),
         ((X, Y, Y), DataError, "got 3 items"),
+        (([X, X[:3]], Y), ShapeError, r"with x input 1 and y the targets: .*\(3, 1, 5, 5\) and \(4,\)"),
+        (([X, X[:, 0]], Y), ShapeError, r"with x input 1 .*x\[:, np\.newaxis\]"),
+        (([], Y), DataError, "the inputs are an empty list"),
+        ((X, {}), DataError, "the targets are an empty dict"),
+        ((X, {"main": Y, "aux": Y[:2]}), ShapeError, "y the targets 'aux'"),
+        ((X, {"main": Y.tolist()}), DTypeError, "y must be a NumPy array"),
         (X, DTypeError, "ndarray"),
         (None, DTypeError, "NoneType"),
         ({}, DataError, "empty"),
@@ -98,6 +104,17 @@ X, Y = np.zeros((4, 1, 5, 5), np.uint8), np.zeros(4, np.int64)
 def test_data_that_cannot_be_trained_on(data, error, message):
     with pytest.raises(error, match=message):
         Batches(data, 2)
+
+
+def test_groups_come_as_they_went_in():
+    xs, ys = (X, np.arange(8.0).reshape(4, 2)), {"main": Y, "aux": np.arange(4)}
+    (images, vectors), targets = next(iter(Batches((xs, ys), 3)))
+    assert np.shares_memory(images, X)
+    assert (vectors.tolist(), targets["aux"].tolist()) == ([[0, 1], [2, 3], [4, 5]], [0, 1, 2])
+    for (_, vectors), targets in Batches((xs, ys), 3, rng=np.random.default_rng(0)):
+        np.testing.assert_array_equal(vectors[:, 0], 2 * targets["aux"])
+    x, y = next(iter(Batches((X, {"main": Y}), 3)))
+    assert (x.shape, y["main"].shape) == ((3, 1, 5, 5), (3,))
 
 
 def test_settings_that_cannot_work():

@@ -11,6 +11,7 @@ import pytest
 
 from cnnlib import load
 from cnnlib.callbacks import EarlyStopping
+from cnnlib.datasets import Batches, GroupedDataset
 from cnnlib.errors import ConfigError, DataError, GraphError, ShapeError, TrainingError
 from cnnlib.graph import Input
 from cnnlib.layers import Concat, Conv2d, Flatten, Linear, MaxPool2d, ReLU, Softmax
@@ -244,6 +245,33 @@ def test_several_inputs_and_outputs_train_on_batches(rng: np.random.Generator) -
     x[1][5] = np.nan
     with pytest.raises(TrainingError, match="the inputs of this batch contain NaN"):
         run.train_step(x, targets)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_several_inputs_train_on_arrays(rng: np.random.Generator, named: bool) -> None:
+    """As on the batches that are cut from the arrays by hand, in every order of samples."""
+
+    def trainer() -> Trainer:
+        a, b = Input(3, "a"), Input(2, "b")
+        top = Linear(5, 1, rng=0)(Concat()(a, b))
+        return Trainer(
+            Model([a, b], {"sum": top} if named else top), {"sum": MSELoss()} if named else MSELoss(), SGD(0.1)
+        )
+
+    xs = normal(rng, 70, 3, dtype=np.float32), normal(rng, 70, 2, dtype=np.float32)
+    y: Any = xs[0][:, :1] + xs[1][:, 1:]
+    y = {"sum": y} if named else y
+    run, by_hand = trainer(), trainer()
+    history = run.fit((xs, y), (list(xs), y), epochs=2, batch_size=32, shuffle=False, verbose=0)
+    batches = list(Batches(GroupedDataset(xs, y), 32))
+    assert [len(x[1]) for x, _ in batches] == [32, 32, 6]
+    by_hand.fit(iter(batches * 2), verbose=0)
+    for own, other in zip(run.model.parameters().values(), by_hand.model.parameters().values(), strict=True):
+        np.testing.assert_array_equal(own.data, other.data)
+    assert history["val_loss"][-1] == run.evaluate((xs, y))["loss"]
+    shuffled = trainer().fit((xs, y), 0.2, epochs=40, batch_size=16, verbose=0)
+    assert shuffled["loss"][-1] < shuffled["val_loss"][0]
+    assert shuffled["val_loss"][-1] < 1e-3
 
 
 def test_a_loss_that_is_not_finite_is_named() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlib.datasets.sources import Arrays, Split
-from cnnlib.errors import ConfigError, DataError, DTypeError, ShapeError
+from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError
 
-__all__ = ["ArrayDataset", "Batches", "Dataset", "as_dataset", "split"]
+__all__ = ["ArrayDataset", "Batches", "Dataset", "GroupedDataset", "as_dataset", "split"]
+
+
+Array = npt.NDArray[Any]
 
 
 class Dataset(Protocol):
@@ -19,7 +23,7 @@ class Dataset(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: Any, /) -> Arrays: ...
+    def __getitem__(self, index: Any, /) -> tuple[Any, Any]: ...
 
 
 class ArrayDataset:
@@ -54,8 +58,44 @@ class ArrayDataset:
         return self.x[index], self.y[index]
 
 
-def as_dataset(data: Arrays | Dataset) -> Dataset:
-    """``(x, y)`` as an :class:`ArrayDataset`; a data set as it is. Raises as ArrayDataset, and DataError if empty.
+class GroupedDataset:
+    """Inputs and targets for a model with several of them: ``x`` an array or a sequence of arrays, one for each input,
+    ``y`` an array or a dict of arrays, one for each output's name; all of one length.
+
+    As ArrayDataset it hands out views and gathers, in lists and dicts as the arrays came, and raises what that raises.
+
+    >>> data = GroupedDataset([np.zeros((5, 3)), np.ones((5, 2))], {"main": np.arange(5)})
+    >>> x, y = data[1:3]
+    >>> len(data), [array.shape for array in x], y
+    (5, [(2, 3), (2, 2)], {'main': array([1, 2])})
+    """
+
+    def __init__(self, x: Array | Sequence[Array], y: Array | Mapping[str, Array]) -> None:
+        self.x = x if isinstance(x, np.ndarray) else list(x)
+        self.y = dict(y) if isinstance(y, Mapping) else y
+        inputs = self.x if isinstance(self.x, list) else [self.x]
+        targets = {f"the targets {k!r}": v for k, v in y.items()} if isinstance(y, Mapping) else {"the targets": y}
+        if not inputs or not targets:
+            empty = "targets are an empty dict" if inputs else "inputs are an empty list"
+            raise DataError(f"the {empty}: give an array for each of the model's")
+        for (i, array), (name, target) in product(enumerate(inputs), targets.items()):
+            try:
+                ArrayDataset(array, target)
+            except CNNError as error:
+                raise type(error)(f"with x input {i} and y {name}: {error}") from None
+
+    def __len__(self) -> int:
+        return len(self.x[0]) if isinstance(self.x, list) else len(self.x)
+
+    def __getitem__(self, index: Any, /) -> tuple[Any, Any]:
+        x = [array[index] for array in self.x] if isinstance(self.x, list) else self.x[index]
+        return x, {name: y[index] for name, y in self.y.items()} if isinstance(self.y, dict) else self.y[index]
+
+
+def as_dataset(data: tuple[Any, Any] | Dataset) -> Dataset:
+    """``(x, y)`` as an :class:`ArrayDataset`, as a :class:`GroupedDataset` if x is a sequence of arrays or y a dict.
+
+    A data set stays as it is. Raises what they raise, and DataError if it is empty.
 
     >>> len(as_dataset((np.zeros((3, 2)), np.zeros(3))))
     3
@@ -63,7 +103,9 @@ def as_dataset(data: Arrays | Dataset) -> Dataset:
     if isinstance(data, (tuple, list)):
         if len(data) != 2:
             raise DataError(f"data must be a pair (x, y), got {len(data)} items")
-        return ArrayDataset(*data)
+        x, y = data
+        several = isinstance(x, (list, tuple)) and all(isinstance(array, np.ndarray) for array in x)
+        return GroupedDataset(x, y) if several or isinstance(y, Mapping) else ArrayDataset(x, y)
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, np.ndarray):
         raise DTypeError(
             f"data must be a pair (x, y) or a data set with len() and [indices], got {type(data).__name__}"
@@ -76,8 +118,9 @@ def as_dataset(data: Arrays | Dataset) -> Dataset:
 class Batches:
     """Iterate over ``(x, y)`` batches, each time anew; with ``rng`` each iteration draws a new order from it.
 
-    ``data`` is a pair of arrays or a :class:`Dataset`. The last batch may be smaller, unless ``drop_last``. Arrays are
-    neither converted nor copied as a whole: batches are views in the arrays' order, gathers when shuffled.
+    ``data`` is a pair ``(x, y)``, as `as_dataset` takes it, or a :class:`Dataset`. The last batch may be smaller,
+    unless ``drop_last``. Arrays are neither converted nor copied as a whole: batches are views in the arrays' order,
+    gathers when shuffled.
 
     >>> x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
     >>> [labels.tolist() for _, labels in Batches((x, y), 2)]
@@ -89,7 +132,7 @@ class Batches:
 
     def __init__(
         self,
-        data: Arrays | Dataset,
+        data: tuple[Any, Any] | Dataset,
         batch_size: int,
         *,
         rng: np.random.Generator | None = None,
@@ -110,14 +153,14 @@ class Batches:
         full, rest = divmod(len(self.data), self.batch_size)
         return full if self.drop_last or not rest else full + 1
 
-    def __iter__(self) -> Iterator[Arrays]:
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
         n = len(self.data)
         order = None if self.rng is None else self.rng.permutation(n)
         for k in range(len(self)):
             part = slice(k * self.batch_size, min((k + 1) * self.batch_size, n))
             if order is not None:
                 yield self.data[order[part]]
-            elif isinstance(self.data, ArrayDataset):
+            elif isinstance(self.data, (ArrayDataset, GroupedDataset)):
                 yield self.data[part]
             else:
                 yield self.data[np.arange(part.start, part.stop)]
