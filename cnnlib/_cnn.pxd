@@ -18,7 +18,7 @@ cdef extern from "cnn.h" nogil:
 
     ctypedef struct cnn_pool2d:
         ptrdiff_t planes, h, w, oh, ow, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w
-        int count_include_pad
+        int count_include_pad, lanes
 
     ctypedef enum cnn_operation:
         CNN_ADD
@@ -68,10 +68,10 @@ cdef extern from "cnn.h" nogil:
     cnn_status cnn_to_lanes_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_from_lanes_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_from_lanes_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
-    cnn_status cnn_max_pool2d_forward_f32(float *, const float *, const cnn_pool2d *)
-    cnn_status cnn_max_pool2d_forward_f64(double *, const double *, const cnn_pool2d *)
-    cnn_status cnn_max_pool2d_grad_f32(float *, const float *, const float *, const cnn_pool2d *)
-    cnn_status cnn_max_pool2d_grad_f64(double *, const double *, const double *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_forward_f32(float *, uint8_t *, const float *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_forward_f64(double *, uint8_t *, const double *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_grad_f32(float *, const float *, const float *, const uint8_t *, const cnn_pool2d *)
+    cnn_status cnn_max_pool2d_grad_f64(double *, const double *, const double *, const uint8_t *, const cnn_pool2d *)
     cnn_status cnn_avg_pool2d_forward_f32(float *, const float *, const cnn_pool2d *)
     cnn_status cnn_avg_pool2d_forward_f64(double *, const double *, const cnn_pool2d *)
     cnn_status cnn_avg_pool2d_grad_f32(float *, const float *, const cnn_pool2d *)

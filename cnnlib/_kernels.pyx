@@ -60,11 +60,13 @@ cdef int demand_winner(const uint8_t[:, :, :, ::1] winner, const cnn_conv2d *p, 
     return 0
 
 
-cdef cnn_pool2d pool_sizes(const Py_ssize_t *y, const Py_ssize_t *x, tuple options) except *:
+# In lane layout the last two axes, width and lanes, are given as one.
+cdef cnn_pool2d pool_sizes(const Py_ssize_t *y, const Py_ssize_t *x, Py_ssize_t lanes, tuple options) except *:
     cdef cnn_pool2d p
-    p.kernel_h, p.kernel_w, p.stride_h, p.stride_w, p.pad_h, p.pad_w, p.count_include_pad = options
-    p.planes, p.h, p.w, p.oh, p.ow = x[0] * x[1], x[2], x[3], y[2], y[3]
-    demand(y[0] == x[0] and y[1] == x[1])
+    p.kernel_h, p.kernel_w, p.stride_h, p.stride_w, p.pad_h, p.pad_w, p.count_include_pad, p.lanes = options
+    cdef Py_ssize_t pixel = lanes if p.lanes else 1
+    p.planes, p.h, p.w, p.oh, p.ow = x[0] * x[1], x[2], x[3] // pixel, y[2], y[3] // pixel
+    demand(y[0] == x[0] and y[1] == x[1] and p.w * pixel == x[3] and p.ow * pixel == y[3])
     return p
 
 
@@ -153,31 +155,43 @@ def from_lanes(real[:, ::1] x, const real[::1] y):
     check(status)
 
 
-def max_pool2d_forward(real[:, :, :, ::1] y, const real[:, :, :, ::1] x, tuple options):
-    cdef cnn_pool2d p = pool_sizes(y.shape, x.shape, options)
+cdef int demand_winners(const uint8_t[::1] at, const cnn_pool2d *p, Py_ssize_t L) except -1:
+    """One byte an output of planes in groups of L, in lane layout as in NCHW."""
+    return demand(at is None or at.shape[0] == (p.planes if p.lanes else (p.planes + L - 1) // L) * L * p.oh * p.ow)
+
+
+def max_pool2d_forward(real[:, :, :, ::1] y, uint8_t[::1] at, const real[:, :, :, ::1] x, tuple options):
+    cdef cnn_pool2d p = pool_sizes(y.shape, x.shape, lanes_of(sizeof(real)), options)
+    demand_winners(at, &p, lanes_of(sizeof(real)))
+    cdef uint8_t *winners = &at[0] if at is not None else NULL
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_max_pool2d_forward_f32(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+            status = cnn_max_pool2d_forward_f32(&y[0, 0, 0, 0], winners, &x[0, 0, 0, 0], &p)
         else:
-            status = cnn_max_pool2d_forward_f64(&y[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+            status = cnn_max_pool2d_forward_f64(&y[0, 0, 0, 0], winners, &x[0, 0, 0, 0], &p)
     check(status)
 
 
-def max_pool2d_grad(real[:, :, :, ::1] dx, const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x, tuple options):
-    cdef cnn_pool2d p = pool_sizes(dy.shape, x.shape, options)
-    demand(dx.shape[0] == x.shape[0] and dx.shape[1] == x.shape[1] and dx.shape[2] == p.h and dx.shape[3] == p.w)
+def max_pool2d_grad(real[:, :, :, ::1] dx, const real[:, :, :, ::1] dy, const real[:, :, :, ::1] x, const uint8_t[::1] at,
+                    tuple options):
+    cdef cnn_pool2d p = pool_sizes(dy.shape, dx.shape, lanes_of(sizeof(real)), options)
+    demand_winners(at, &p, lanes_of(sizeof(real)))
+    for i in range(4):
+        demand(x is None or x.shape[i] == dx.shape[i])
+    cdef const real *input = &x[0, 0, 0, 0] if x is not None else NULL
+    cdef const uint8_t *winners = &at[0] if at is not None else NULL
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_max_pool2d_grad_f32(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+            status = cnn_max_pool2d_grad_f32(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], input, winners, &p)
         else:
-            status = cnn_max_pool2d_grad_f64(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], &x[0, 0, 0, 0], &p)
+            status = cnn_max_pool2d_grad_f64(&dx[0, 0, 0, 0], &dy[0, 0, 0, 0], input, winners, &p)
     check(status)
 
 
 def avg_pool2d_forward(real[:, :, :, ::1] y, const real[:, :, :, ::1] x, tuple options):
-    cdef cnn_pool2d p = pool_sizes(y.shape, x.shape, options)
+    cdef cnn_pool2d p = pool_sizes(y.shape, x.shape, lanes_of(sizeof(real)), options)
     cdef cnn_status status
     with nogil:
         if real is float:
@@ -188,7 +202,7 @@ def avg_pool2d_forward(real[:, :, :, ::1] y, const real[:, :, :, ::1] x, tuple o
 
 
 def avg_pool2d_grad(real[:, :, :, ::1] dx, const real[:, :, :, ::1] dy, tuple options):
-    cdef cnn_pool2d p = pool_sizes(dy.shape, dx.shape, options)
+    cdef cnn_pool2d p = pool_sizes(dy.shape, dx.shape, lanes_of(sizeof(real)), options)
     cdef cnn_status status
     with nogil:
         if real is float:

@@ -69,6 +69,11 @@ __all__ = [
     "tanh_backward",
 ]
 
+#: The largest window whose positions a byte tells apart, 255 itself being kept for "none".
+MOST_POSITIONS = 255
+
+NCHW = 0  # the layout of arrays, as kernels are told: not lanes
+
 
 def conv2d(
     x: Array,
@@ -151,7 +156,7 @@ def max_pool2d(
     """
     x = as_array(x, "x", 4)
     result = output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
-    _kernel(_kernels.max_pool2d_forward, x)(result, x, _pool_options(kernel_size, stride, padding))
+    _kernel(_kernels.max_pool2d_forward, x)(result, None, x, _pool_options(kernel_size, stride, padding))
     return result
 
 
@@ -176,7 +181,52 @@ def max_pool2d_backward(
     shape = pool2d_output_shape(x.shape, kernel_size, stride, padding)
     expect_shape(grad_output, "grad_output", shape, f"max_pool2d's output for x {x.shape}")
     result = output(out, "out", x.shape, grad_output, x)
-    _kernel(_kernels.max_pool2d_grad, x)(result, grad_output, x, _pool_options(kernel_size, stride, padding))
+    _kernel(_kernels.max_pool2d_grad, x)(result, grad_output, x, None, _pool_options(kernel_size, stride, padding))
+    return result
+
+
+def max_pool2d_winners(
+    x: Array, kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0, *, out: Array | None = None
+) -> tuple[Array, Array]:
+    """Return `max_pool2d` of x, and its winners for `max_pool2d_winners_backward`, which need much less room than x.
+
+    The winners are the largest pixels' positions in their windows, a byte each, in the order in which kernels of the
+    instruction set in use like them. Raises ConfigError for windows of more than 255 pixels, which a byte cannot count.
+
+    >>> max_pool2d_winners(np.array([[[[1.0, 3.0], [2.0, 0.0]]]]), 2)[0].tolist()
+    [[[[3.0]]]]
+    """
+    x = as_array(x, "x", 4)
+    result = output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
+    options = _winner_options(kernel_size, stride, padding)
+    lanes = _kernels.lanes() * 4 // x.itemsize
+    winners = np.empty(-(-x.shape[0] * x.shape[1] // lanes) * lanes * result[0, 0].size, np.uint8)
+    _kernel(_kernels.max_pool2d_forward, x)(result, winners, x, options)
+    return result, winners
+
+
+def max_pool2d_winners_backward(
+    grad_output: Array,
+    winners: Array,
+    x_shape: Sequence[int],
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: IntPair = 0,
+    *,
+    out: Array | None = None,
+) -> Array:
+    """Return the gradient of `max_pool2d` by the winners that `max_pool2d_winners` returned: `max_pool2d_backward`'s.
+
+    >>> _, winners = max_pool2d_winners(np.array([[[[1.0, 3.0], [3.0, 2.0]]]]), 2)
+    >>> max_pool2d_winners_backward(np.array([[[[5.0]]]]), winners, (1, 1, 2, 2), 2)[0, 0].tolist()
+    [[0.0, 5.0], [0.0, 0.0]]
+    """
+    grad_output = as_array(grad_output, "grad_output", 4)
+    shape = pool2d_output_shape(x_shape, kernel_size, stride, padding)
+    expect_shape(grad_output, "grad_output", shape, f"max_pool2d's output for x {tuple(x_shape)}")
+    result = output(out, "out", x_shape, grad_output)
+    options = _winner_options(kernel_size, stride, padding)
+    _kernel(_kernels.max_pool2d_grad, grad_output)(result, grad_output, None, winners, options)
     return result
 
 
@@ -840,8 +890,17 @@ def _conv_options(weight: Array, stride: IntPair, padding: Padding, dilation: In
     return *pair(stride, "stride", 1), *paddings, *pair(dilation, "dilation", 1), groups
 
 
+def _winner_options(kernel_size: IntPair, stride: IntPair | None, padding: IntPair) -> tuple[int, ...]:
+    options = _pool_options(kernel_size, stride, padding)
+    if options[0] * options[1] > MOST_POSITIONS:
+        raise ConfigError(
+            f"kernel_size = {kernel_size}: winners of more than {MOST_POSITIONS} pixels take more than bytes"
+        )
+    return options
+
+
 def _pool_options(
     kernel_size: IntPair, stride: IntPair | None, padding: IntPair, count_include_pad: bool = False
 ) -> tuple[int, ...]:
     kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
-    return *kernels, *strides, *paddings, bool(count_include_pad)
+    return *kernels, *strides, *paddings, bool(count_include_pad), NCHW

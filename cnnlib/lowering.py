@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from cnnlib.graph import Graph, Node, Shape
-from cnnlib.layers import BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d, ReLU
-from cnnlib.operations import Convolution, Dense, FromLanes, Operation, ToLanes, lane_shape, lanes
+from cnnlib.layers import AvgPool2d, BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d, ReLU
+from cnnlib.operations import Convolution, Dense, FromLanes, Operation, Pooling, ToLanes, lane_shape, lanes
 
 __all__ = ["Lowered", "Task", "lower"]
+
+POOLS = (MaxPool2d, AvgPool2d)
 
 
 @dataclass
@@ -134,7 +136,7 @@ class _Lowering:
 
     def _takes_lanes(self, node: int) -> bool:
         layer = self.graph.nodes[node].layer
-        return type(layer) is Conv2d or (layer is not None and self.whole_lanes and layer.by_channel)
+        return type(layer) in (Conv2d, *POOLS) or (layer is not None and self.whole_lanes and layer.by_channel)
 
     def _layer(self, node: int, layer: Layer) -> None:
         sources = self.graph.sources[node]
@@ -143,7 +145,11 @@ class _Lowering:
             self._lay(node)
         else:
             sources = tuple(self._plain(source) for source in sources)
-        self.result.tasks.append(Task(layer, sources, node))
+        run: Layer | Operation = layer
+        if isinstance(layer, POOLS) and type(layer) in POOLS:
+            x = self.graph.nodes[self.graph.sources[node][0]].shape
+            run = Pooling(layer, self.batch, x, self.dtype, node in self.laid, self.training)
+        self.result.tasks.append(Task(run, sources, node))
 
     def _lay(self, value: int) -> None:
         self.laid.add(value)

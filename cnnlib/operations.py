@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from cnnlib import _kernels
 from cnnlib.arrays import ELEMENTS
+from cnnlib.functional import MOST_POSITIONS
 from cnnlib.graph import Shape
-from cnnlib.layers import BatchNorm2d, Conv2d, Layer, Linear
+from cnnlib.layers import AvgPool2d, BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d
 from cnnlib.layers.base import Needs, Outs
 from cnnlib.layers.parameter import add_grads, grad_slots
 
-__all__ = ["Convolution", "Dense", "FromLanes", "Operation", "ToLanes", "lane_shape", "lanes"]
+__all__ = ["Convolution", "Dense", "FromLanes", "Operation", "Pooling", "ToLanes", "lane_shape", "lanes"]
 
 Array = NDArray[Any]
 
@@ -169,6 +170,46 @@ class Dense(Operation):
 
     def __repr__(self) -> str:
         return f"Linear {self.linear.in_features}→{self.linear.out_features} + ReLU"
+
+
+class Pooling(Operation):
+    """Max- or average-pooling, in lane layout or not; training keeps the winners of a maximum, a byte each."""
+
+    def __init__(
+        self, pool: MaxPool2d | AvgPool2d, batch: int, x: Shape, dtype: np.dtype[Any], laid: bool, training: bool
+    ) -> None:
+        self.pool, self.layers = pool, (pool,)
+        (kernel_h, stride_h, pad_h, _), (kernel_w, stride_w, pad_w, _) = pool.windows()
+        counts = isinstance(pool, AvgPool2d) and pool.count_include_pad
+        self._options = kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, int(counts), int(laid)
+        self._instance = ELEMENTS[dtype]
+        self._maximum = isinstance(pool, MaxPool2d)
+        self._winners: NDArray[np.uint8] | None = None
+        if self._maximum and training and kernel_h * kernel_w <= MOST_POSITIONS:
+            channels, height, width = pool.output_shape(x)
+            size = lanes(dtype)
+            planes = -(-batch // size) * channels if laid else -(-batch * channels // size)
+            self._winners = np.empty(planes * size * height * width, np.uint8)
+
+    def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
+        if self._maximum:
+            _kernels.max_pool2d_forward[self._instance](out, self._winners, x, self._options)
+        else:
+            _kernels.avg_pool2d_forward[self._instance](out, x, self._options)
+        return out, x if training and self._maximum and self._winners is None else None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
+        if not needs[0]:
+            return (None,)
+        dx = outs[0]
+        if self._maximum:
+            _kernels.max_pool2d_grad[self._instance](dx, dy, saved, self._winners, self._options)
+        else:
+            _kernels.avg_pool2d_grad[self._instance](dx, dy, self._options)
+        return (dx,)
+
+    def __repr__(self) -> str:
+        return type(self.pool).__name__
 
 
 class FromLanes(Operation):

@@ -76,6 +76,7 @@ typedef struct {
     ptrdiff_t planes, h, w, oh, ow; /* planes: n * c */
     ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
     int count_include_pad;
+    int lanes; /* lane layout (docs/kernels.md): each plane is L planes side by side, L as of the active instruction set */
 } cnn_pool2d;
 /* pad <= kernel / 2, so that every window meets the plane. */
 
@@ -117,10 +118,13 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
     /* x = y, back again; lanes past the last sample are not looked at. */                                          \
     cnn_status cnn_from_lanes_##T(R *x, const R *y, ptrdiff_t n, ptrdiff_t size);                                   \
                                                                                                                     \
-    /* y = maximum of each window; a NaN in the window wins. */                                                     \
-    cnn_status cnn_max_pool2d_forward_##T(R *y, const R *x, const cnn_pool2d *p);                                   \
-    /* dx: each dy goes to the first maximum of its window (row-major), or to its last NaN; windows add up. */      \
-    cnn_status cnn_max_pool2d_grad_##T(R *dx, const R *dy, const R *x, const cnn_pool2d *p);                        \
+    /* y = maximum of each window; a NaN in the window wins. at, where not NULL: the winner's position in its window, row \
+     * by row, as a byte, L planes side by side: [planes/L, rounded up][oh][ow][L] (in lane layout: in y's places). It must \
+     * be NULL where a window has more than 255 pixels (CNN_BAD_SIZE). */                                           \
+    cnn_status cnn_max_pool2d_forward_##T(R *y, uint8_t *at, const R *x, const cnn_pool2d *p);                      \
+    /* dx: each dy goes to the first maximum of its window (row-major), or to its last NaN; windows add up. By the  \
+     * winners in `at`, 255 for none, or, if that is NULL, from x, which may be NULL otherwise. */                  \
+    cnn_status cnn_max_pool2d_grad_##T(R *dx, const R *dy, const R *x, const uint8_t *at, const cnn_pool2d *p);     \
     /* y = sum of the window / its area, which counts padding if count_include_pad. */                              \
     cnn_status cnn_avg_pool2d_forward_##T(R *y, const R *x, const cnn_pool2d *p);                                   \
     cnn_status cnn_avg_pool2d_grad_##T(R *dx, const R *dy, const cnn_pool2d *p);                                    \

@@ -46,12 +46,14 @@ typedef struct {
     int relu;
 } FN(cnn_dots);
 
-/* Pooling of L planes in lane layout, h×w to oh×ow; the window of output (o, q) starts at (o*sh - ph, q*sw - pw), and
- * only its part inside the plane counts. */
+/* A block of pooling windows of L planes in lane layout: rows × cols outputs, all through the same taps. Output (r, c) is
+ * at y + r*y_r + c*y_p, and its taps read x + r*x_r + c*x_p + tap[t]; position[t] is the tap's place in the window. */
 typedef struct {
-    ptrdiff_t h, w, oh, ow, kh, kw, sh, sw, ph, pw;
-    int count_include_pad;
-} FN(cnn_pool);
+    const ptrdiff_t *tap;
+    const REAL_INT *position;
+    ptrdiff_t taps, rows, cols, x_r, x_p, y_r, y_p;
+    REAL area;
+} FN(cnn_windows);
 
 /* What batch normalisation needs of a channel, or, with `each`, of as many channels as there are columns. */
 typedef struct {
@@ -92,11 +94,21 @@ typedef struct {
     K(sum_planes, (REAL *y, const REAL *x, ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t cols))                       \
     /* y = sum over p < parts, in the order of p: x[p*stride + i]; i < n; y may be x */                             \
     K(sum_parts, (REAL *y, const REAL *x, ptrdiff_t parts, ptrdiff_t stride, ptrdiff_t n))                          \
-    K(max_pool, (REAL *y, const REAL *x, const FN(cnn_pool) * p))                                                   \
-    /* dx overwritten: each dy goes to its window's first maximum, or last NaN */                                   \
-    K(max_pool_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_pool) * p))                             \
-    K(avg_pool, (REAL *y, const REAL *x, const FN(cnn_pool) * p))                                                   \
-    K(avg_pool_grad, (REAL *dx, const REAL *dy, const FN(cnn_pool) * p))                                            \
+    /* y = maximum over taps, or the last NaN; at, where not NULL: position of the first maximum or of the last NaN */\
+    K(max_windows, (REAL *y, uint8_t *at, const REAL *x, const FN(cnn_windows) * p))                                \
+    /* The positions alone, as integers */                                                                          \
+    K(max_winners, (REAL_INT *winner, const REAL *x, const FN(cnn_windows) * p))                                    \
+    /* dx = sum of dy over those taps whose position is the winner's in dy's place: in at, or if at is NULL in winner */\
+    K(max_windows_grad, (REAL *dx, const REAL *dy, const uint8_t *at, const REAL_INT *winner,                       \
+                         const FN(cnn_windows) * p))                                                                \
+    /* The same from the windows' side, where they do not overlap: x is dx, all taps of which are written, y is dy */ \
+    K(max_windows_spread, (REAL *dx, const REAL *dy, const uint8_t *at, const REAL_INT *winner,                     \
+                           const FN(cnn_windows) * p))                                                              \
+    /* y = sum over taps / area; y may be x where the only tap is 0 */                                              \
+    K(sum_windows, (REAL *y, const REAL *x, const FN(cnn_windows) * p))                                             \
+    /* y[i] = sum over j < size: x[i*size + j] / size; dx[i*size + j] = dy[i] / size; i < planes */                 \
+    K(mean_each, (REAL *y, const REAL *x, ptrdiff_t planes, ptrdiff_t size))                                        \
+    K(mean_each_grad, (REAL *dx, const REAL *dy, ptrdiff_t planes, ptrdiff_t size))                                 \
     /* A kernel's `stream` says that its output, which begins on a multiple of a vector and is none of its inputs, goes \
      * past the caches. Others may read it after a fence. */                                                        \
     K(fence, (void))                                                                                                \

@@ -82,6 +82,22 @@ def poisoned(shape: tuple[int, ...], dtype: type) -> Array:
     return np.full(shape, np.nan, dtype)
 
 
+def in_lanes(x: Array) -> Array:
+    """Return images N×C×H×W in lane layout, [ceil(N/L)][C][H][W·L], zeros where there is no image."""
+    lanes = _kernels.lanes() * 4 // x.itemsize
+    groups = -(-len(x) // lanes)
+    padded = np.zeros((groups * lanes, *x.shape[1:]), x.dtype)
+    padded[: len(x)] = x
+    split = padded.reshape(groups, lanes, *x.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(split, 1, -1)).reshape(groups, *x.shape[1:3], -1)
+
+
+def out_of_lanes(x: Array, n: int) -> Array:
+    """Return the first `n` images of an array in lane layout, as N×C×H×W."""
+    lanes = _kernels.lanes() * 4 // x.itemsize
+    return np.moveaxis(x.reshape(*x.shape[:3], -1, lanes), -1, 1).reshape(-1, *x.shape[1:3], x.shape[3] // lanes)[:n]
+
+
 @contextmanager
 def num_threads(threads: int) -> Iterator[None]:
     before = _kernels.get_num_threads()

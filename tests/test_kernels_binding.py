@@ -13,7 +13,7 @@ from cnnlib import _kernels
 CONV = (1, 1, 1, 1, 1, 1, 1)
 L = _kernels.lanes()
 LAYOUT = (2, 6, 6, 0, 0, 0, 0)
-POOL = (2, 2, 2, 2, 0, 0, 0)
+POOL = (2, 2, 2, 2, 0, 0, 0, 0)
 
 
 def f(*shape: int) -> np.ndarray[Any, Any]:
@@ -23,6 +23,7 @@ def f(*shape: int) -> np.ndarray[Any, Any]:
 def good() -> dict[str, list[Any]]:
     """Arguments that every function takes."""
     image, weight, pooled = f(2, 3, 6, 6), f(4, 3, 3, 3), f(2, 3, 3, 3)
+    winners = np.zeros(-(-6 // L) * L * 9, np.uint8)
     return {
         "conv2d_forward": [f(2, 4, 6, 6), None, image, weight, f(4), f(4), CONV, LAYOUT],
         "conv2d_backward": [
@@ -31,8 +32,8 @@ def good() -> dict[str, list[Any]]:
         ],
         "to_lanes": [f(-(-2 // L) * L * 3), f(2, 3)],
         "from_lanes": [f(2, 3), f(-(-2 // L) * L * 3)],
-        "max_pool2d_forward": [pooled, image, POOL],
-        "max_pool2d_grad": [f(2, 3, 6, 6), pooled, image, POOL],
+        "max_pool2d_forward": [pooled, winners, image, POOL],
+        "max_pool2d_grad": [f(2, 3, 6, 6), pooled, image, winners, POOL],
         "avg_pool2d_forward": [pooled, image, POOL],
         "avg_pool2d_grad": [f(2, 3, 6, 6), pooled, POOL],
         "linear_forward": [f(8), f(6), f(4, 3), f(4), (2, 0, 0, 0)],
@@ -114,6 +115,7 @@ def test_wrong_arrays_are_refused(name: str, position: int) -> None:
 
 OUTPUTS = {
     "conv2d_backward": (0, 1, 2),
+    "max_pool2d_forward": (0, 1),
     "sgd_step": (0, 1),
     "adam_step": (0, 1, 2),
     "prelu_grad": (0, 1),
@@ -178,11 +180,11 @@ def test_unknown_operations_are_refused(operation: int) -> None:
     assert refuses("loss", [*good()["loss"][:3], 0, 1])
 
 
-@pytest.mark.parametrize("change", [(0, 0), (1, 7), (2, 0), (3, 2**62), (4, 2), (5, -1), (5, 2**40)])
+@pytest.mark.parametrize("change", [(0, 0), (1, 7), (2, 0), (3, 2**62), (4, 2), (5, -1), (5, 2**40), (7, 1)])
 def test_impossible_pools_are_refused(change: tuple[int, int]) -> None:
     options = list(POOL)
     options[change[0]] = change[1]
-    for name in ("max_pool2d_forward", "max_pool2d_grad", "avg_pool2d_forward", "avg_pool2d_grad"):
+    for name in (name for name in good() if "pool2d" in name):
         arguments = good()[name]
         arguments[-1] = tuple(options)
         assert refuses(name, arguments)

@@ -11,17 +11,32 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, guarded, normal
+from helpers import Array, guarded, in_lanes, normal
 
 import cnnlib
 from cnnlib import _kernels, functional, reference
+from cnnlib.shapes import pool2d_geometry
 
-Make = Callable[..., Array]
+
+@dataclass(frozen=True)
+class Make:
+    """Makes arrays of normal numbers, and copies, that touch the guard at their end ("after") or start ("before")."""
+
+    side: str
+    dtype: type
+    rng: np.random.Generator
+
+    def __call__(self, *shape: int) -> Array:
+        return self.guard(normal(self.rng, *shape, dtype=self.dtype))
+
+    def guard(self, array: Array) -> Array:
+        return guarded(array, self.side)
 
 
 def run(function: Callable[..., Any], *args: Any, **settings: Any) -> None:
@@ -48,13 +63,38 @@ def convolutions(make: Make) -> None:
 
 
 def pools(make: Make) -> None:
-    for h, w, kernel, stride, padding in ((5, 7, 2, 2, 0), (9, 17, 3, 2, 1), (4, 3, (4, 3), 1, 0), (1, 1, 2, 2, 1)):
+    for h, w, kernel, stride, padding in (
+        (5, 7, 2, 2, 0),
+        (9, 17, 3, 2, 1),
+        (4, 3, (4, 3), 1, 0),
+        (5, 6, 3, 2, 0),
+        (1, 1, 2, 2, 1),
+    ):
         for n, c in ((1, 1), (3, 5), (17, 2)):
             x, settings = make(n, c, h, w), (kernel, stride, padding)
             shape = reference.max_pool2d(x, *settings).shape
             for pool in ("max_pool2d", "avg_pool2d"):
                 run(getattr(functional, pool), x, *settings, out=make(*shape))
                 run(getattr(functional, f"{pool}_backward"), make(*shape), x, *settings, out=make(*x.shape))
+            if h > 1 or w > 1:
+                winners(make, x, shape, settings)
+
+
+def winners(make: Make, x: Array, shape: tuple[int, ...], settings: tuple[Any, ...]) -> None:
+    """Both passes by winners, in lane layout too; the winners' array is guarded as the others are."""
+    grad = make(*shape)
+    _, at = functional.max_pool2d_winners(x, *settings, out=make(*shape))
+    run(functional.max_pool2d_winners_backward, grad, make.guard(at), x.shape, *settings, out=make(*x.shape))
+    element = "float" if x.dtype == np.float32 else "double"
+    kernel, stride, padding = pool2d_geometry(*settings)
+    options = *kernel, *stride, *padding, 1, 1
+    x, grad = make.guard(in_lanes(x)), make.guard(in_lanes(grad))
+    at = make.guard(np.zeros(grad.size, np.uint8))
+    _kernels.max_pool2d_forward[element](make(*grad.shape), at, x, options)
+    _kernels.max_pool2d_grad[element](make(*x.shape), grad, None, at, options)
+    _kernels.max_pool2d_grad[element](make(*x.shape), grad, x, None, options)
+    _kernels.avg_pool2d_forward[element](make(*grad.shape), x, options)
+    _kernels.avg_pool2d_grad[element](make(*x.shape), grad, options)
 
 
 def linears(make: Make) -> None:
@@ -116,12 +156,8 @@ def main(task: str, side: str) -> None:
         array = guarded(np.zeros(5), side)
         ctypes.string_at(array.ctypes.data + (array.nbytes if side == "after" else -1), 1)
     for dtype in (np.float32, np.float64):
-
-        def make(*shape: int, dtype: type = dtype) -> Array:
-            return guarded(normal(rng, *shape, dtype=dtype), side)
-
         for family in (convolutions, pools, linears, elementwise):
-            family(make)
+            family(Make(side, dtype, rng))
 
 
 def run_program(task: str, side: str, isa: str) -> subprocess.CompletedProcess[str]:

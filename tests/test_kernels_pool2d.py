@@ -6,11 +6,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from helpers import assert_close, assert_same_bits_for_any_threads, normal, poisoned, ties
+from helpers import (
+    Array,
+    assert_close,
+    assert_same_bits_for_any_threads,
+    in_lanes,
+    normal,
+    out_of_lanes,
+    poisoned,
+    ties,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnlib import functional, reference
+from cnnlib import _kernels, functional, reference
+from cnnlib.errors import ConfigError
+from cnnlib.shapes import pair, pool2d_geometry
 
 
 class Pool(NamedTuple):
@@ -30,6 +41,14 @@ class Pool(NamedTuple):
     def settings(self) -> tuple[Any, ...]:
         return self.kernel, self.stride, self.padding
 
+    @property
+    def area(self) -> int:
+        return int(np.prod(pair(self.kernel, "kernel")))
+
+    def options(self, count_include_pad: bool, lanes: bool) -> tuple[int, ...]:
+        kernel, stride, padding = pool2d_geometry(*self.settings)
+        return *kernel, *stride, *padding, count_include_pad, lanes
+
 
 def check_max(pool: Pool, rng: np.random.Generator, dtype: type) -> None:
     """Compare on inputs with ties, infinities and NaN; a maximum is exact, its gradient a sum over few windows."""
@@ -46,11 +65,40 @@ def check_max(pool: Pool, rng: np.random.Generator, dtype: type) -> None:
         grad_x = functional.max_pool2d_backward(grad, x, *pool.settings, out=poisoned(x.shape, dtype))
         assert_close(grad_x, truth, 9)
         np.testing.assert_array_equal(grad_x == 0, truth == 0)  # the same pixels won
+        check_winners(pool, x, y, grad, grad_x)
+
+
+def check_winners(pool: Pool, x: Array, y: Array, grad: Array, grad_x: Array) -> None:
+    """The gradient from winners, and both passes in lane layout, give the same bits."""
+    if pool.area > functional.MOST_POSITIONS:
+        with pytest.raises(ConfigError, match="bytes"):
+            functional.max_pool2d_winners(x, *pool.settings)
+        return
+    again, winners = functional.max_pool2d_winners(x, *pool.settings, out=poisoned(y.shape, y.dtype))
+    np.testing.assert_array_equal(again, y)
+    out = poisoned(x.shape, x.dtype)
+    by_winners = functional.max_pool2d_winners_backward(grad, winners, x.shape, *pool.settings, out=out)
+    assert by_winners is out
+    np.testing.assert_array_equal(by_winners, grad_x)
+
+    element, options = ("float" if x.dtype == np.float32 else "double"), pool.options(False, True)
+    x_lanes, grad_lanes = in_lanes(x), in_lanes(grad)
+    y_lanes, dx_lanes, again_lanes = (poisoned(a.shape, x.dtype) for a in (grad_lanes, x_lanes, x_lanes))
+    at = np.full(y_lanes.size, 77, np.uint8)
+    _kernels.max_pool2d_forward[element](y_lanes, at, x_lanes, options)
+    _kernels.max_pool2d_grad[element](dx_lanes, grad_lanes, None, at, options)
+    _kernels.max_pool2d_grad[element](again_lanes, grad_lanes, x_lanes, None, options)
+    np.testing.assert_array_equal(out_of_lanes(y_lanes, len(x)), y)
+    for lanes in (dx_lanes, again_lanes):
+        np.testing.assert_array_equal(out_of_lanes(lanes, len(x)), grad_x)
+    at[:] = 255
+    _kernels.max_pool2d_grad[element](dx_lanes, grad_lanes, None, at, options)
+    assert not dx_lanes.any()
 
 
 def check_avg(pool: Pool, rng: np.random.Generator, dtype: type) -> None:
     x = normal(rng, *pool.shape, dtype=dtype)
-    area = int(np.prod(pool.kernel)) if isinstance(pool.kernel, tuple) else pool.kernel**2
+    area = pool.area
     for count_include_pad in (True, False):
         settings = (*pool.settings, count_include_pad)
         expected = reference.avg_pool2d(x.astype(np.float64), *settings)
@@ -61,6 +109,14 @@ def check_avg(pool: Pool, rng: np.random.Generator, dtype: type) -> None:
         grad_x = functional.avg_pool2d_backward(grad, x, *settings, out=poisoned(x.shape, dtype))
         assert_close(grad_x, truth, area, term=1 / area)
         np.testing.assert_array_equal(functional.avg_pool2d_backward(grad, x.shape, *settings), grad_x)
+
+        element, options = ("float" if dtype == np.float32 else "double"), pool.options(count_include_pad, True)
+        x_lanes, grad_lanes = in_lanes(x), in_lanes(grad)
+        y_lanes, dx_lanes = poisoned(grad_lanes.shape, dtype), poisoned(x_lanes.shape, dtype)
+        _kernels.avg_pool2d_forward[element](y_lanes, x_lanes, options)
+        _kernels.avg_pool2d_grad[element](dx_lanes, grad_lanes, options)
+        assert_close(out_of_lanes(y_lanes, len(x)), expected, area, term=1 / area)
+        assert_close(out_of_lanes(dx_lanes, len(x)), truth, area, term=1 / area)
 
 
 POOLS = [
@@ -79,6 +135,11 @@ POOLS = [
     Pool(h=1, w=1, kernel=2, stride=2, padding=1),
     Pool(h=5, w=5, kernel=2, stride=4),
     Pool(h=10, w=9, kernel=3, stride=5, padding=1),
+    *(Pool(h=h, w=h, kernel=h, n=n, c=5) for h in (1, 2, 3, 4, 7, 9) for n in (1, 2, 7)),  # whole planes
+    Pool(h=21, w=19, kernel=(15, 17), stride=(3, 2), padding=(1, 0)),
+    Pool(h=21, w=19, kernel=(16, 16), stride=2, padding=1),
+    Pool(n=1, c=9, h=70, w=63, kernel=3, stride=2, padding=1),  # several strips
+    Pool(n=1, c=2, h=90, w=40, kernel=(7, 2), stride=(3, 2)),
 ]
 
 
@@ -118,7 +179,7 @@ def test_same_bits_for_any_threads(isa, rng, dtype, settings) -> None:
     grad = normal(rng, *functional.max_pool2d(x, *settings).shape, dtype=dtype)
     assert_same_bits_for_any_threads(
         lambda: (
-            functional.max_pool2d(x, *settings),
+            *functional.max_pool2d_winners(x, *settings),
             functional.max_pool2d_backward(grad, x, *settings),
             functional.avg_pool2d(x, *settings),
             functional.avg_pool2d_backward(grad, x, *settings),

@@ -52,6 +52,7 @@ GRAPHS = {
     "normalised": lambda: chain(conv(3, 6, bias=False), norm(6), ReLU(), conv(6, 6), norm(6), MaxPool2d(2)),
     "strided": lambda: chain(conv(3, 6, stride=2), ReLU(), conv(6, 8, groups=2), Sigmoid(), AvgPool2d(2)),
     "other pools": lambda: chain(conv(3, 6), ReLU(), MaxPool2d(3, 2, 1), conv(6, 6), MaxPool2d(2, 1)),
+    "pools in a row": lambda: chain(conv(3, 6), AvgPool2d(2), MaxPool2d(3, 1, 1), AvgPool2d(3, 2, 1, False), Flatten()),
     "residual": residual,
 }
 
@@ -89,7 +90,7 @@ def test_what_is_fused() -> None:
     assert runs(normalised, 1, False) == ["Conv2d 3→6 + BatchNorm2d + ReLU", "Conv2d 6→6 + BatchNorm2d + MaxPool2d 2"]
     # Training normalises by the batch, in lanes as long as these are full.
     alone = ["Conv2d 3→6", "BatchNorm2d", "ReLU", "Conv2d 6→6", "BatchNorm2d"]
-    assert runs(normalised, L, True) == [*alone, "lanes → NCHW", "MaxPool2d"]
+    assert runs(normalised, L, True) == [*alone, "MaxPool2d", "lanes → NCHW"]
     assert runs(normalised, L + 1, True) == [*alone, "MaxPool2d"]
 
 

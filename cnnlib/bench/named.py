@@ -13,7 +13,7 @@ __all__ = ["GROUPS", "LAYERS", "PASSES", "NamedLayer"]
 # which have the same sizes; what is updated in place counts twice. "backward" is all gradients in one call.
 PASSES = {
     "conv2d": {"forward": "x w b y", "backward": "y x w x w b", "grad_x": "y w x", "grad_w": "y x w b"},
-    "max_pool2d": {"forward": "x y", "grad_x": "y x x"},
+    "max_pool2d": {"forward": "x y", "grad_x": "y x"},
     "avg_pool2d": {"forward": "x y", "grad_x": "y x"},
     "linear": {"forward": "x w b y", "grad_x": "y w x", "grad_w": "y x w b"},
     "relu": {"forward": "x y", "grad_x": "y x x"},

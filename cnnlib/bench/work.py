@@ -190,6 +190,10 @@ def _call(
         case (("max_pool2d" | "avg_pool2d"), "forward"):
             pool = getattr(m, layer.kind)
             return lambda: (pool(a["x"], kernel, *window, out=one),)
+        case "max_pool2d", "grad_x" if m is functional:  # as training does it: forward has saved the winners
+            pool = (kernel[0], kernel[1]), *window
+            _, winners = functional.max_pool2d_winners(a["x"], *pool)
+            return lambda: (functional.max_pool2d_winners_backward(a["y"], winners, layer.x, *pool, out=one),)
         case "max_pool2d", "grad_x":
             return lambda: (m.max_pool2d_backward(a["y"], a["x"], kernel, *window, out=one),)
         case "avg_pool2d", "grad_x":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from cnnlib import functional, shapes
@@ -53,7 +54,8 @@ class MaxPool2d(_Pool2d):
     Backward: ∂J/∂y goes to the pixel that was the largest, the first in row-major order if several are; a NaN in a
     window wins. Where windows overlap, gradients add up.
 
-    Input: N × C × H × W. Output: N × C × H' × W', H' = ⌊(H + 2P - K)/S⌋ + 1. Saved for backward: x.
+    Input: N × C × H × W. Output: N × C × H' × W', H' = ⌊(H + 2P - K)/S⌋ + 1. Saved for backward: which
+    pixel of each window was the largest, a byte each (x itself if a window has more than 255 pixels).
 
     kernel_size, stride (None: the kernel's size), padding (at most half the kernel): an int or a pair.
 
@@ -67,10 +69,23 @@ class MaxPool2d(_Pool2d):
     """
 
     def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        return functional.max_pool2d(x, *self._geometry, out=out), x if training else None
+        if not training:
+            return functional.max_pool2d(x, *self._geometry, out=out), None
+        if self._wide():
+            return functional.max_pool2d(x, *self._geometry, out=out), (x, x.shape)
+        y, winners = functional.max_pool2d_winners(x, *self._geometry, out=out)
+        return y, (winners, x.shape)
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        return (functional.max_pool2d_backward(dy, saved, *self._geometry, out=outs[0]) if needs[0] else None,)
+        if not needs[0]:
+            return (None,)
+        kept, shape = saved
+        if self._wide():
+            return (functional.max_pool2d_backward(dy, kept, *self._geometry, out=outs[0]),)
+        return (functional.max_pool2d_winners_backward(dy, kept, shape, *self._geometry, out=outs[0]),)
+
+    def _wide(self) -> bool:
+        return prod(self._geometry[0]) > functional.MOST_POSITIONS
 
 
 @register

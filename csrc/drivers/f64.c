@@ -10,6 +10,8 @@
 #include "edges.h"
 #include "conv.h"
 #include "update.h"
+#include "segments.h"
+#include "means.h"
 
 #include "panels.c"
 #include "winograd.c"

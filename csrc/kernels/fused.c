@@ -1,12 +1,6 @@
 /* What a convolution does on its outputs' way out, and their gradients' way in; and its inputs in panels. Equations:
  * kernels.h. A window's winner is its first maximum, row by row, or its last NaN, as in pool.c. */
 
-typedef int8_t FN(bytes) __attribute__((vector_size(SIMD_BYTES / REAL_BYTES)));
-typedef int8_t FN(bytes_mem) __attribute__((vector_size(SIMD_BYTES / REAL_BYTES), aligned(1), may_alias));
-
-static INLINE void FN(store_bytes)(uint8_t *p, ivec v) { *(FN(bytes_mem) *)p = __builtin_convertvector(v, FN(bytes)); }
-static INLINE ivec FN(load_bytes)(const uint8_t *p) { return __builtin_convertvector(*(const FN(bytes_mem) *)p, ivec); }
-
 static INLINE void FN(pool2_step)(vec *best, ivec *winner, vec v, int at) {
     const ivec beats = (ivec)(v > *best) | (ivec)(v != v);
     *best = vec_select(beats, v, *best);
@@ -25,17 +19,17 @@ void KERNEL(pool2)(REAL *y, uint8_t *winner, const REAL *x, ptrdiff_t pitch, ptr
             const vec zero = {0};
             const ivec open = (ivec)(best > zero), nan = (ivec)(best != best);
             best = (vec)((ivec)best & (open | nan));
-            at |= ~open;
+            at = (at & open) | (ivec_set1(255) & ~open);
         }
         vec_store(y + q * LANES, best);
-        if (winner) FN(store_bytes)(winner + q * LANES, at);
+        if (winner) ivec_store_bytes(winner + q * LANES, at);
     }
 }
 
 void KERNEL(pool2_grad)(REAL *dx, ptrdiff_t pitch, const REAL *dy, const uint8_t *winner, ptrdiff_t count) {
     REAL *below = dx + pitch * LANES;
     for (ptrdiff_t q = 0; q < count; q++, dx += 2 * LANES, below += 2 * LANES) {
-        const ivec d = (ivec)vec_load(dy + q * LANES), at = FN(load_bytes)(winner + q * LANES);
+        const ivec d = (ivec)vec_load(dy + q * LANES), at = ivec_load_bytes(winner + q * LANES);
         vec_store(dx, (vec)(d & (ivec)(at == 0)));
         vec_store(dx + LANES, (vec)(d & (ivec)(at == 1)));
         vec_store(below, (vec)(d & (ivec)(at == 2)));

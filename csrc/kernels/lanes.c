@@ -1,40 +1,45 @@
 /* NCHW <-> lane layout: flat transposes of LANES planes, LANES positions at a time. */
 
+/* Where no plane is missing, all blocks are whole, the last one overlapping the one before it, and stay in registers. */
 void KERNEL(lanes_from_planes)(REAL *dst, const REAL *src, ptrdiff_t stride, int planes, ptrdiff_t count) {
-    vec r[LANES];
+    if (planes == LANES && count >= LANES) {
+        for (ptrdiff_t at = 0; at < count; at += LANES) {
+            const ptrdiff_t i = cnn_min(at, count - LANES);
+            vec r[LANES];
+            UNROLL for (int l = 0; l < LANES; l++) r[l] = vec_load(src + l * stride + i);
+            vec_transpose(r);
+            UNROLL for (int j = 0; j < LANES; j++) vec_store(dst + (i + j) * LANES, r[j]);
+        }
+        return;
+    }
     for (ptrdiff_t i = 0; i < count; i += LANES) {
         const int n = (int)cnn_min(LANES, count - i);
-        if (n == LANES && planes == LANES) {
-            UNROLL for (int l = 0; l < LANES; l++) r[l] = vec_load(src + l * stride + i);
-        } else {
-            for (int l = 0; l < planes; l++) r[l] = vec_load_part(src + l * stride + i, n);
-            for (int l = planes; l < LANES; l++) r[l] = (vec){0};
-        }
+        vec r[LANES];
+        for (int l = 0; l < planes; l++) r[l] = vec_load_part(src + l * stride + i, n);
+        for (int l = planes; l < LANES; l++) r[l] = (vec){0};
         vec_transpose(r);
-        if (n == LANES) {
-            UNROLL for (int j = 0; j < LANES; j++) vec_store(dst + (i + j) * LANES, r[j]);
-        } else {
-            for (int j = 0; j < n; j++) vec_store(dst + (i + j) * LANES, r[j]);
-        }
+        for (int j = 0; j < n; j++) vec_store(dst + (i + j) * LANES, r[j]);
     }
 }
 
 void KERNEL(planes_from_lanes)(REAL *dst, ptrdiff_t stride, int planes, const REAL *src, ptrdiff_t count) {
-    vec r[LANES];
+    if (planes == LANES && count >= LANES) {
+        for (ptrdiff_t at = 0; at < count; at += LANES) {
+            const ptrdiff_t i = cnn_min(at, count - LANES);
+            vec r[LANES];
+            UNROLL for (int j = 0; j < LANES; j++) r[j] = vec_load(src + (i + j) * LANES);
+            vec_transpose(r);
+            UNROLL for (int l = 0; l < LANES; l++) vec_store(dst + l * stride + i, r[l]);
+        }
+        return;
+    }
     for (ptrdiff_t i = 0; i < count; i += LANES) {
         const int n = (int)cnn_min(LANES, count - i);
-        if (n == LANES) {
-            UNROLL for (int j = 0; j < LANES; j++) r[j] = vec_load(src + (i + j) * LANES);
-        } else {
-            for (int j = 0; j < n; j++) r[j] = vec_load(src + (i + j) * LANES);
-            for (int j = n; j < LANES; j++) r[j] = (vec){0};
-        }
+        vec r[LANES];
+        for (int j = 0; j < n; j++) r[j] = vec_load(src + (i + j) * LANES);
+        for (int j = n; j < LANES; j++) r[j] = (vec){0};
         vec_transpose(r);
-        if (n == LANES && planes == LANES) {
-            UNROLL for (int l = 0; l < LANES; l++) vec_store(dst + l * stride + i, r[l]);
-        } else {
-            for (int l = 0; l < planes; l++) vec_store_part(dst + l * stride + i, r[l], n);
-        }
+        for (int l = 0; l < planes; l++) vec_store_part(dst + l * stride + i, r[l], n);
     }
 }
 

@@ -1,92 +1,161 @@
-/* Pooling of LANES planes in lane layout. Equations and conventions: kernels.h. */
+/* Pooling in lane layout: blocks of windows that share their taps. Equations and conventions: kernels.h. */
 
-/* The window's part inside the plane, for output index o of one axis: [*from, *to). */
-static INLINE void FN(pool_window)(ptrdiff_t o, ptrdiff_t k, ptrdiff_t stride, ptrdiff_t pad, ptrdiff_t size,
-                                   ptrdiff_t *from, ptrdiff_t *to) {
-    const ptrdiff_t start = o * stride - pad;
-    *from = cnn_max(start, 0);
-    *to = cnn_min(start + k, size);
+/* Taps and positions of a block, in registers or nearby where their number is a constant. */
+#define CONSTANT_TAPS 9
+typedef struct {
+    ptrdiff_t tap[CONSTANT_TAPS];
+    ivec position[CONSTANT_TAPS];
+} FN(block_taps);
+
+static INLINE FN(block_taps) FN(taps_of)(const FN(cnn_windows) * p, ptrdiff_t taps) {
+    FN(block_taps) b;
+    UNROLL for (int t = 0; t < CONSTANT_TAPS; t++)
+        if (t < taps) {
+            b.tap[t] = p->tap[t];
+            b.position[t] = ivec_set1(p->position[t]);
+        }
+    return b;
 }
 
-/* a beats b: greater, or NaN. */
-static INLINE ivec FN(pool_beats)(vec a, vec b) { return (ivec)(a > b) | (ivec)(a != a); }
+#define EACH_WINDOW                                          \
+    const FN(cnn_windows) w = *p;                            \
+    const ptrdiff_t n = taps ? taps : w.taps;                \
+    const FN(block_taps) b = FN(taps_of)(p, taps);           \
+    for (ptrdiff_t r = 0; r < w.rows; r++)                   \
+        for (ptrdiff_t c = 0; c < w.cols; c++)
+#define TAP(t) (taps ? b.tap[t] : w.tap[t])
+#define POSITION(t) (taps ? b.position[t] : ivec_set1(w.position[t]))
 
-void KERNEL(max_pool)(REAL *y, const REAL *x, const FN(cnn_pool) * p) {
-    ptrdiff_t r0, r1, c0, c1;
-    for (ptrdiff_t o = 0; o < p->oh; o++) {
-        FN(pool_window)(o, p->kh, p->sh, p->ph, p->h, &r0, &r1);
-        for (ptrdiff_t q = 0; q < p->ow; q++, y += LANES) {
-            FN(pool_window)(q, p->kw, p->sw, p->pw, p->w, &c0, &c1);
-            vec best = vec_load(x + (r0 * p->w + c0) * LANES);
-            for (ptrdiff_t r = r0; r < r1; r++)
-                for (ptrdiff_t c = c0; c < c1; c++) {
-                    const vec v = vec_load(x + (r * p->w + c) * LANES);
-                    best = vec_select(FN(pool_beats)(v, best), v, best);
-                }
-            vec_store(y, best);
+/* y, at and winner: those that are not NULL are written. `taps`: their number if constant, else 0. */
+static INLINE void FN(max_body)(REAL *y, uint8_t *at, REAL_INT *winner, const REAL *x, const FN(cnn_windows) * p,
+                                const int taps) {
+    EACH_WINDOW {
+        const REAL *from = x + r * w.x_r + c * w.x_p;
+        const ptrdiff_t to = r * w.y_r + c * w.y_p;
+        vec best = vec_load(from + TAP(0));
+        ivec place = POSITION(0);
+        for (ptrdiff_t t = 1; t < n; t++) {
+            const vec v = vec_load(from + TAP(t));
+            const ivec beats = (ivec)(v > best) | (ivec)(v != v);
+            best = vec_select(beats, v, best);
+            place = (ivec)vec_select(beats, (vec)POSITION(t), (vec)place);
         }
+        if (y) vec_store(y + to, best);
+        if (at) ivec_store_bytes(at + to, place);
+        if (winner) ivec_store(winner + to, place);
     }
 }
 
-void KERNEL(max_pool_grad)(REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_pool) * p) {
-    ptrdiff_t r0, r1, c0, c1;
-    memset(dx, 0, (size_t)(p->h * p->w * LANES) * sizeof(REAL));
-    for (ptrdiff_t o = 0; o < p->oh; o++) {
-        FN(pool_window)(o, p->kh, p->sh, p->ph, p->h, &r0, &r1);
-        for (ptrdiff_t q = 0; q < p->ow; q++, dy += LANES) {
-            FN(pool_window)(q, p->kw, p->sw, p->pw, p->w, &c0, &c1);
-            /* `at` counts window positions: the lane's winner. */
-            ivec winner = {0}, at = {0};
-            const vec d = vec_load(dy);
-            vec best = vec_load(x + (r0 * p->w + c0) * LANES);
-            for (ptrdiff_t r = r0; r < r1; r++)
-                for (ptrdiff_t c = c0; c < c1; c++, at += 1) {
-                    const vec v = vec_load(x + (r * p->w + c) * LANES);
-                    const ivec beats = FN(pool_beats)(v, best);
-                    best = vec_select(beats, v, best);
-                    winner = (winner & ~beats) | (at & beats);
-                }
-            at = (ivec){0};
-            for (ptrdiff_t r = r0; r < r1; r++)
-                for (ptrdiff_t c = c0; c < c1; c++, at += 1) {
-                    REAL *to = dx + (r * p->w + c) * LANES;
-                    vec_store(to, vec_load(to) + (vec)((ivec)d & (ivec)(winner == at)));
-                }
+void KERNEL(max_windows)(REAL *y, uint8_t *at, const REAL *x, const FN(cnn_windows) * p) {
+    if (p->taps == 4 && at) FN(max_body)(y, at, NULL, x, p, 4);
+    else if (p->taps == 4) FN(max_body)(y, NULL, NULL, x, p, 4);
+    else if (p->taps == 9 && at) FN(max_body)(y, at, NULL, x, p, 9);
+    else if (p->taps == 9) FN(max_body)(y, NULL, NULL, x, p, 9);
+    else if (at) FN(max_body)(y, at, NULL, x, p, 0);
+    else FN(max_body)(y, NULL, NULL, x, p, 0);
+}
+
+void KERNEL(max_winners)(REAL_INT *winner, const REAL *x, const FN(cnn_windows) * p) {
+    if (p->taps == 4) FN(max_body)(NULL, NULL, winner, x, p, 4);
+    else if (p->taps == 9) FN(max_body)(NULL, NULL, winner, x, p, 9);
+    else FN(max_body)(NULL, NULL, winner, x, p, 0);
+}
+
+/* Winners are bytes at `at`, or else integers at `winner`. */
+static INLINE void FN(max_grad_body)(REAL *dx, const REAL *dy, const uint8_t *at, const REAL_INT *winner,
+                                     const FN(cnn_windows) * p, const int taps) {
+    EACH_WINDOW {
+        const ptrdiff_t from = r * w.x_r + c * w.x_p;
+        vec sum = {0};
+        for (ptrdiff_t t = 0; t < n; t++) {
+            const ptrdiff_t i = from + TAP(t);
+            const ivec place = at ? ivec_load_bytes(at + i) : ivec_load(winner + i);
+            const vec d = (vec)((ivec)vec_load(dy + i) & (ivec)(place == POSITION(t)));
+            sum = t ? sum + d : d;
         }
+        vec_store(dx + r * w.y_r + c * w.y_p, sum);
     }
 }
 
-static INLINE REAL FN(pool_area)(const FN(cnn_pool) * p, ptrdiff_t rows, ptrdiff_t cols) {
-    return (REAL)(p->count_include_pad ? p->kh * p->kw : rows * cols);
+void KERNEL(max_windows_grad)(REAL *dx, const REAL *dy, const uint8_t *at, const REAL_INT *winner,
+                              const FN(cnn_windows) * p) {
+    if (!at) FN(max_grad_body)(dx, dy, NULL, winner, p, 0);
+    else if (p->taps == 1) FN(max_grad_body)(dx, dy, at, NULL, p, 1);
+    else if (p->taps == 2) FN(max_grad_body)(dx, dy, at, NULL, p, 2);
+    else if (p->taps == 4) FN(max_grad_body)(dx, dy, at, NULL, p, 4);
+    else FN(max_grad_body)(dx, dy, at, NULL, p, 0);
 }
 
-void KERNEL(avg_pool)(REAL *y, const REAL *x, const FN(cnn_pool) * p) {
-    ptrdiff_t r0, r1, c0, c1;
-    for (ptrdiff_t o = 0; o < p->oh; o++) {
-        FN(pool_window)(o, p->kh, p->sh, p->ph, p->h, &r0, &r1);
-        for (ptrdiff_t q = 0; q < p->ow; q++, y += LANES) {
-            FN(pool_window)(q, p->kw, p->sw, p->pw, p->w, &c0, &c1);
-            vec sum = {0};
-            for (ptrdiff_t r = r0; r < r1; r++)
-                for (ptrdiff_t c = c0; c < c1; c++) sum += vec_load(x + (r * p->w + c) * LANES);
-            vec_store(y, sum / vec_set1(FN(pool_area)(p, r1 - r0, c1 - c0)));
-        }
+/* Windows that do not overlap: each dx has one reader, and each dy is looked at once. */
+static INLINE void FN(max_spread_body)(REAL *dx, const REAL *dy, const uint8_t *at, const REAL_INT *winner,
+                                       const FN(cnn_windows) * p, const int taps) {
+    EACH_WINDOW {
+        const ptrdiff_t i = r * w.y_r + c * w.y_p;
+        REAL *to = dx + r * w.x_r + c * w.x_p;
+        const ivec place = at ? ivec_load_bytes(at + i) : ivec_load(winner + i), d = (ivec)vec_load(dy + i);
+        for (ptrdiff_t t = 0; t < n; t++) vec_store(to + TAP(t), (vec)(d & (ivec)(place == POSITION(t))));
     }
 }
 
-void KERNEL(avg_pool_grad)(REAL *dx, const REAL *dy, const FN(cnn_pool) * p) {
-    ptrdiff_t r0, r1, c0, c1;
-    memset(dx, 0, (size_t)(p->h * p->w * LANES) * sizeof(REAL));
-    for (ptrdiff_t o = 0; o < p->oh; o++) {
-        FN(pool_window)(o, p->kh, p->sh, p->ph, p->h, &r0, &r1);
-        for (ptrdiff_t q = 0; q < p->ow; q++, dy += LANES) {
-            FN(pool_window)(q, p->kw, p->sw, p->pw, p->w, &c0, &c1);
-            const vec d = vec_load(dy) / vec_set1(FN(pool_area)(p, r1 - r0, c1 - c0));
-            for (ptrdiff_t r = r0; r < r1; r++)
-                for (ptrdiff_t c = c0; c < c1; c++) {
-                    REAL *to = dx + (r * p->w + c) * LANES;
-                    vec_store(to, vec_load(to) + d);
-                }
+void KERNEL(max_windows_spread)(REAL *dx, const REAL *dy, const uint8_t *at, const REAL_INT *winner,
+                                const FN(cnn_windows) * p) {
+    if (p->taps == 4 && at) FN(max_spread_body)(dx, dy, at, NULL, p, 4);
+    else if (at) FN(max_spread_body)(dx, dy, at, NULL, p, 0);
+    else FN(max_spread_body)(dx, dy, NULL, winner, p, 0);
+}
+
+static INLINE void FN(sum_body)(REAL *y, const REAL *x, const FN(cnn_windows) * p, const int taps) {
+    const vec area = vec_set1(p->area);
+    EACH_WINDOW {
+        const REAL *from = x + r * w.x_r + c * w.x_p;
+        vec sum = {0};
+        for (ptrdiff_t t = 0; t < n; t++) sum = t ? sum + vec_load(from + TAP(t)) : vec_load(from + TAP(t));
+        vec_store(y + r * w.y_r + c * w.y_p, w.area == 1 ? sum : sum / area);
+    }
+}
+
+void KERNEL(sum_windows)(REAL *y, const REAL *x, const FN(cnn_windows) * p) {
+    if (p->taps == 1) FN(sum_body)(y, x, p, 1);
+    else if (p->taps == 2) FN(sum_body)(y, x, p, 2);
+    else if (p->taps == 4) FN(sum_body)(y, x, p, 4);
+    else if (p->taps == 9) FN(sum_body)(y, x, p, 9);
+    else FN(sum_body)(y, x, p, 0);
+}
+
+#undef CONSTANT_TAPS
+#undef EACH_WINDOW
+#undef TAP
+#undef POSITION
+
+/* Where the window is the plane: no lane layout is needed. LANES planes at a time, their sums of lanes at once. */
+void KERNEL(mean_each)(REAL *y, const REAL *x, ptrdiff_t planes, ptrdiff_t size) {
+    for (ptrdiff_t i = 0; i < planes; i += LANES) {
+        const int n = (int)cnn_min(LANES, planes - i);
+        const REAL *from[LANES];
+        vec sum[LANES];
+        UNROLL for (int l = 0; l < LANES; l++) {
+            from[l] = x + (i + cnn_min(l, n - 1)) * size;
+            sum[l] = (vec){0};
         }
+        ptrdiff_t j = 0;
+        for (; j + LANES <= size; j += LANES)
+            UNROLL for (int l = 0; l < LANES; l++) sum[l] += vec_load(from[l] + j);
+        if (j < size)
+            UNROLL for (int l = 0; l < LANES; l++) sum[l] += vec_load_part(from[l] + j, (int)(size - j));
+        const vec mean = vec_sum_each(sum) / vec_set1((REAL)size);
+        if (n == LANES) vec_store(y + i, mean);
+        else vec_store_part(y + i, mean, n);
+    }
+}
+
+void KERNEL(mean_each_grad)(REAL *dx, const REAL *dy, ptrdiff_t planes, ptrdiff_t size) {
+    for (ptrdiff_t i = 0; i < planes; i++) {
+        const vec share = vec_set1(dy[i] / (REAL)size);
+        REAL *to = dx + i * size;
+        ptrdiff_t j = 0;
+        /* The last vector may reach into the next plane, which is written after it. */
+        for (; j + LANES <= size || (j < size && i + 1 < planes && j + LANES <= 2 * size); j += LANES)
+            vec_store(to + j, share);
+        if (j < size) vec_store_part(to + j, share, (int)(size - j));
     }
 }

@@ -20,6 +20,12 @@
 #define SIMD_STREAM_f64(p, v) _mm512_stream_pd(p, (__m512d)(v))
 #define SIMD_FENCE() _mm_sfence()
 
+#define SIMD_HAS_BYTES 1
+#define SIMD_LOAD_BYTES_f32(p) ((ivec_f32)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(p))))
+#define SIMD_LOAD_BYTES_f64(p) ((ivec_f64)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(p))))
+#define SIMD_STORE_BYTES_f32(p, v) _mm_storeu_si128((__m128i *)(p), _mm512_cvtepi32_epi8((__m512i)(v)))
+#define SIMD_STORE_BYTES_f64(p, v) _mm_storel_epi64((__m128i *)(p), _mm512_cvtepi64_epi8((__m512i)(v)))
+
 #define GRAD_KB 5
 #define GRAD_TB 5
 #define GEMM_MB 5

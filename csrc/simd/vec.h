@@ -11,6 +11,9 @@
  *   vec_sqrt(v)               square roots, correctly rounded
  *   vec_select(m, a, b)       lane of a where m is all ones, of b where it is 0
  *   vec_zip_lo/hi(a, b)       a0 b0 a1 b1 ... from the lower / upper halves
+ *   ivec_set1(i)              i in every lane
+ *   ivec_load, ivec_store     any address that REAL_INT may have
+ *   ivec_load/store_bytes     lanes of 0 to 255, as LANES bytes
  *   vec_transpose(r)          LANES vectors as a matrix, transposed in place
  *   vec_sum_each(r)           lane i of the result is the sum of the lanes of r[i], in a fixed order
  *   vec_sum(v)                sum of the lanes, in a fixed order
@@ -23,6 +26,7 @@
 typedef REAL FN(vec) __attribute__((vector_size(SIMD_BYTES)));
 typedef REAL FN(vec_mem) __attribute__((vector_size(SIMD_BYTES), aligned(REAL_BYTES), may_alias));
 typedef REAL_INT FN(ivec) __attribute__((vector_size(SIMD_BYTES)));
+typedef REAL_INT FN(ivec_mem) __attribute__((vector_size(SIMD_BYTES), aligned(REAL_BYTES), may_alias));
 
 #define vec FN(vec)
 #define ivec FN(ivec)
@@ -36,6 +40,11 @@ typedef REAL_INT FN(ivec) __attribute__((vector_size(SIMD_BYTES)));
 #define vec_select FN(vec_select)
 #define vec_zip_lo FN(vec_zip_lo)
 #define vec_zip_hi FN(vec_zip_hi)
+#define ivec_set1 FN(ivec_set1)
+#define ivec_load FN(ivec_load)
+#define ivec_store FN(ivec_store)
+#define ivec_load_bytes FN(ivec_load_bytes)
+#define ivec_store_bytes FN(ivec_store_bytes)
 #define vec_transpose FN(vec_transpose)
 #define vec_sum_each FN(vec_sum_each)
 #define vec_sum FN(vec_sum)
@@ -69,6 +78,23 @@ static INLINE void vec_fence(void) {}
 
 static INLINE vec vec_select(ivec m, vec a, vec b) { return (vec)((m & (ivec)a) | (~m & (ivec)b)); }
 
+static INLINE ivec ivec_set1(REAL_INT i) { return i - (ivec){0}; }
+static INLINE ivec ivec_load(const REAL_INT *p) { return *(const FN(ivec_mem) *)p; }
+static INLINE void ivec_store(REAL_INT *p, ivec v) { *(FN(ivec_mem) *)p = v; }
+#ifdef SIMD_HAS_BYTES
+static INLINE ivec ivec_load_bytes(const uint8_t *p) { return FN(SIMD_LOAD_BYTES)(p); }
+static INLINE void ivec_store_bytes(uint8_t *p, ivec v) { FN(SIMD_STORE_BYTES)(p, v); }
+#else
+static INLINE ivec ivec_load_bytes(const uint8_t *p) {
+    ivec v;
+    UNROLL for (int l = 0; l < LANES; l++) v[l] = p[l];
+    return v;
+}
+static INLINE void ivec_store_bytes(uint8_t *p, ivec v) {
+    UNROLL for (int l = 0; l < LANES; l++) p[l] = (uint8_t)v[l];
+}
+#endif
+
 /* Index lists of the two zips for a vector of 2, 4, 8 or 16 lanes. */
 #if SIMD_BYTES / REAL_BYTES == 2
 #define ZIP_LO 0, 2
@@ -93,6 +119,9 @@ static INLINE vec vec_zip_hi(vec a, vec b) { return __builtin_shuffle(a, b, (ive
 #undef ZIP_LO
 #undef ZIP_HI
 
+#ifdef SIMD_HAS_TRANSPOSE
+static INLINE void vec_transpose(vec r[LANES]) { FN(SIMD_TRANSPOSE)(r); }
+#else
 /* log2(LANES) rounds of zips: each moves the highest bit of the row number to the lowest of the column's. */
 static INLINE void vec_transpose(vec r[LANES]) {
     vec t[LANES];
@@ -104,6 +133,7 @@ static INLINE void vec_transpose(vec r[LANES]) {
         UNROLL for (int i = 0; i < LANES; i++) r[i] = t[i];
     }
 }
+#endif
 
 static INLINE vec vec_sum_each(vec r[LANES]) {
     UNROLL for (int half = LANES / 2; half > 0; half /= 2)

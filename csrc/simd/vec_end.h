@@ -11,6 +11,11 @@
 #undef vec_select
 #undef vec_zip_lo
 #undef vec_zip_hi
+#undef ivec_set1
+#undef ivec_load
+#undef ivec_store
+#undef ivec_load_bytes
+#undef ivec_store_bytes
 #undef vec_transpose
 #undef vec_sum_each
 #undef vec_sum
