@@ -7,8 +7,10 @@
  * block of dw is computed and the block of w stepped, while the next block is fetched: w and the optimizer's state come
  * from memory once. Threads share out panels; where there are too few, first dx by images, then dw by outputs. */
 
-#define DENSE_PANEL_BYTES 512 /* of a row */
-#define DENSE_BLOCK_ROWS 128
+/* Sizes that keep a block of everything, and the next one, in a second-level cache of 512 KB. Few images leave more
+ * room, and less to compute: then long runs of w count. */
+#define DENSE_PANEL_BYTES(few) ((few) ? 16 << 10 : 512) /* of a row */
+#define DENSE_BLOCK_ROWS(few, update) ((few) ? 16 : (update) ? 64 : 128)
 #define DENSE_BLOCK_IMAGES 256
 #define FETCH_BYTES (256 << 10) /* a smaller w is in cache anyway */
 #define TURN_OUTPUTS 64         /* of up to so many, the scalars of all outputs and a block's images fit the first cache */
@@ -196,20 +198,20 @@ cnn_status FN(cnn_linear_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
     const ptrdiff_t L = t->lanes, size = (ptrdiff_t)sizeof(REAL), outputs = p->outputs, inputs = p->inputs;
     const ptrdiff_t groups = cnn_ceil_div(p->n, L), vectors = cnn_ceil_div(inputs, L), nb = t->gemm_nb;
     const double work = (double)p->n * (double)outputs;
-    const int few = cnn_threads_for(work), threads = cnn_threads_for(work * (double)inputs / 4);
+    const int threads_dz = cnn_threads_for(work), threads = cnn_threads_for(work * (double)inputs / 4), few = 2 * p->n <= L;
     FN(dense_grad) v = {.table = t, .p = p, .dx = dx, .dw = dw, .x = x, .w = w, .state = state, .update = update};
     if (update && update->adam)
         v.adam = FN(adam_settings)(update->step, update->lr, update->beta1, update->beta2, update->eps, update->decay,
                                    update->decoupled);
     else if (update) v.sgd = FN(sgd_settings)(update->lr, update->momentum, update->decay, update->nesterov);
 
-    const ptrdiff_t most = cnn_max(1, DENSE_PANEL_BYTES / (L * size * nb)), share = cnn_ceil_div(vectors, 2 * threads * nb);
-    v.width = (threads > 1 ? cnn_min(most, share) : most) * nb * L;
+    const ptrdiff_t most = cnn_max(1, DENSE_PANEL_BYTES(few) / (L * size * nb));
+    v.width = cnn_min(most, cnn_ceil_div(vectors, (threads > 1 ? 2 * threads : 1) * nb)) * nb * L;
     v.panels = cnn_ceil_div(inputs, v.width);
     v.parts = v.panels < threads ? cnn_ceil_div(2 * threads, v.panels) : 1;
     v.ranges = v.parts > 1 || threads > 1 ? cnn_min(v.panels, TASKS_PER_THREAD * threads) : 1;
     v.samples = groups * L;
-    v.rows = cnn_ceil_div(outputs, cnn_ceil_div(outputs, DENSE_BLOCK_ROWS));
+    v.rows = cnn_ceil_div(outputs, cnn_ceil_div(outputs, DENSE_BLOCK_ROWS(few, update != NULL)));
     v.images = cnn_ceil_div(groups, cnn_ceil_div(p->n, DENSE_BLOCK_IMAGES)) * L;
     v.copies_w = dx && p->n > 2 * t->gemm_mb;
     v.copies_x = p->x_lanes || outputs > 4 * t->gemm_mb;
@@ -230,15 +232,15 @@ cnn_status FN(cnn_linear_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
         v.scratch = cnn_carve(&carver, threads * v.scratch_size, sizeof(REAL));
         mask.dz = cnn_carve(&carver, rows ? p->n * outputs : 0, sizeof(REAL));
         mask.turned = cnn_carve(&carver, turns ? v.samples * outputs : 0, sizeof(REAL));
-        mask.lanes = cnn_carve(&carver, p->y_lanes || turns ? few * L * outputs : 0, sizeof(REAL));
+        mask.lanes = cnn_carve(&carver, p->y_lanes || turns ? threads_dz * L * outputs : 0, sizeof(REAL));
     }
     if (!turns) mask.turned = NULL;
-    if (rows || turns) cnn_parallel_for(few, groups, FN(mask_task), &mask);
+    if (rows || turns) cnn_parallel_for(threads_dz, groups, FN(mask_task), &mask);
     v.dz = rows ? mask.dz : dy;
     v.turned = mask.turned;
     if (db) {
         const FN(bias_grad) b = {t, db, v.dz, p->n, outputs};
-        cnn_parallel_for(few, cnn_ceil_div(outputs, BIAS_OUTPUTS), FN(bias_task), &b);
+        cnn_parallel_for(threads_dz, cnn_ceil_div(outputs, BIAS_OUTPUTS), FN(bias_task), &b);
     }
     if (v.parts == 1) {
         if (dx || FN(wants_dw)(&v)) cnn_parallel_for(threads, v.ranges, FN(dense_task), &v);
