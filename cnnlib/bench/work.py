@@ -103,6 +103,8 @@ class KernelTask:
         if which == "step":
             arrays |= {name: rng.standard_normal(named.w, np.float32) for name in ("dw", "m")}
             arrays["v"] = rng.random(named.w, np.float32)
+        if divisor := {"divide": "w", "reciprocal": "x"}.get(named.kind):
+            arrays[divisor] = np.abs(arrays[divisor]) + np.float32(0.5)  # of millions of numbers, some are 0
         if named.kind == "binary_cross_entropy":
             arrays["w"] = rng.random(named.w, np.float32)
         if named.kind == "cross_entropy":
