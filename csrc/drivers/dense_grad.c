@@ -52,7 +52,8 @@ static FN(ahead) FN(dense_ahead)(const FN(dense_grad) * v, ptrdiff_t n, ptrdiff_
                        .some = cnn_ceil_div(m, tiles)};
 }
 
-/* Rows of w lie pages apart, often in the same cache sets: where they serve many images, they are gathered first. */
+/* Rows of w lie pages apart: where they serve many images, or fewer but fall into the same cache sets, they are
+ * gathered first. */
 static void FN(dense_dx)(const FN(dense_grad) * v, const FN(dense_block) * b, FN(ahead) * ahead) {
     const ptrdiff_t inputs = v->p->inputs, outputs = v->p->outputs, lanes = v->p->x_lanes, L = v->table->lanes;
     const REAL *w = v->w + b->m0 * inputs + b->col;
@@ -213,7 +214,7 @@ cnn_status FN(cnn_linear_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
     v.samples = groups * L;
     v.rows = cnn_ceil_div(outputs, cnn_ceil_div(outputs, DENSE_BLOCK_ROWS(few, update != NULL)));
     v.images = cnn_ceil_div(groups, cnn_ceil_div(p->n, DENSE_BLOCK_IMAGES)) * L;
-    v.copies_w = dx && p->n > 2 * t->gemm_mb;
+    v.copies_w = dx && p->n > (inputs * size % 1024 ? 8 : 2) * t->gemm_mb;
     v.copies_x = p->x_lanes || outputs > 4 * t->gemm_mb;
     v.fetches = outputs * inputs * size > FETCH_BYTES;
     v.w_size = v.copies_w ? v.rows * v.width : 0;
