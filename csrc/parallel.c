@@ -8,6 +8,8 @@
 #include <omp.h>
 #endif
 
+#define CACHE_LINE 64
+
 /* Below this much work a second thread costs more than it saves: waking one takes some microseconds. */
 #define WORK_PER_THREAD 100000.0
 
@@ -43,18 +45,39 @@ int cnn_threads_for(double work) {
     return worth >= most ? most : worth < 1 ? 1 : (int)worth;
 }
 
+/* Tasks are dealt in ranges, one for each thread: neighbouring tasks write neighbouring memory, which two cores would take
+ * from each other. Who is done with his own range helps with the others. */
+#ifdef _OPENMP
+#define MOST_RANGES 64
+
+typedef struct {
+    ptrdiff_t next, end;
+    char apart[CACHE_LINE - 2 * sizeof(ptrdiff_t)];
+} task_range;
+
+static void run_ranges(task_range *ranges, int count, int thread, cnn_task body, const void *context) {
+    for (int i = 0; i < count; i++) {
+        task_range *range = &ranges[(thread + i) % count];
+        for (ptrdiff_t task; (task = __atomic_fetch_add(&range->next, 1, __ATOMIC_RELAXED)) < range->end;)
+            body(context, task, thread);
+    }
+}
+#endif
+
 void cnn_parallel_for(int threads, ptrdiff_t tasks, cnn_task body, const void *context) {
 #ifdef _OPENMP
     if (threads > tasks) threads = (int)tasks;
     if (threads > 1) {
         static pthread_once_t once = PTHREAD_ONCE_INIT;
         pthread_once(&once, once_per_process);
-#pragma omp parallel num_threads(threads)
-        {
-            const int thread = omp_get_thread_num();
-#pragma omp for schedule(dynamic, 1) nowait
-            for (ptrdiff_t task = 0; task < tasks; task++) body(context, task, thread);
+        task_range ranges[MOST_RANGES];
+        const int count = threads < MOST_RANGES ? threads : MOST_RANGES;
+        for (int i = 0; i < count; i++) {
+            ranges[i].next = i ? ranges[i - 1].end : 0;
+            ranges[i].end = ranges[i].next + tasks / count + (i < tasks % count);
         }
+#pragma omp parallel num_threads(threads)
+        run_ranges(ranges, count, omp_get_thread_num(), body, context);
         return;
     }
 #else
@@ -65,8 +88,6 @@ void cnn_parallel_for(int threads, ptrdiff_t tasks, cnn_task body, const void *c
 }
 
 /* ---- arena ------------------------------------------------------------------------------------------------- */
-
-#define CACHE_LINE 64
 
 typedef struct {
     void *memory;
