@@ -36,6 +36,19 @@ static void FN(conv_tell)(FN(conv) * c, const cnn_conv2d *p, const cnn_conv2d_fu
     }
 }
 
+/* 1×1 filters at stride 1 see rows of pixels, not planes: L neighbouring pixels of one image lie side by side as L images
+ * do in lane layout. Where vectors divide the image, NCHW is told as that, and nothing is converted at either end. */
+static void FN(tell_pointwise)(cnn_conv2d *p, cnn_conv2d_fusion *f) {
+    const ptrdiff_t L = FN(cnn_kernels)()->lanes, area = p->h * p->w;
+    if (p->r * p->s > 1 || p->stride_h * p->stride_w > 1 || p->pad_h || p->pad_w || f->x_lanes || f->y_lanes || f->pool ||
+        area % L)
+        return;
+    p->n *= L;
+    p->h = p->oh = 1;
+    p->w = p->ow = area / L;
+    f->x_lanes = f->y_lanes = 1;
+}
+
 /* Chooses the way and decides how the work is cut. Lane layout and fused gradients want whole images in the lanes. */
 static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, int whole) {
     FN(conv) *c = &v->conv;
@@ -109,8 +122,11 @@ static cnn_status FN(conv_alone)(FN(conv_pass) * v) {
 }
 
 cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const REAL *w, const REAL *b,
-                                  const REAL *scale, const cnn_conv2d *p, const cnn_conv2d_fusion *f) {
+                                  const REAL *scale, const cnn_conv2d *sizes, const cnn_conv2d_fusion *fusion) {
+    cnn_conv2d told = *sizes, *p = &told;
+    cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || (winner && !f->pool)) return CNN_BAD_SIZE;
+    FN(tell_pointwise)(p, f);
     FN(conv_pass) v = {.conv = {.w = w, .bias = scale ? NULL : b, .from = {.x = x},
                                 .to = {.scale = scale, .shift = b, .relu = f->relu, .pool = f->pool, .y = y, .winner = winner}}};
     FN(conv_tell)(&v.conv, p, f, 0);
@@ -173,12 +189,16 @@ static cnn_status FN(grad_run)(FN(grad_w) * w, FN(conv_pass) * dx, FN(source) * 
 }
 
 cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy, const REAL *y, const uint8_t *winner,
-                                   const REAL *x, const REAL *w, const cnn_conv2d *p, const cnn_conv2d_fusion *f) {
+                                   const REAL *x, const REAL *w, const cnn_conv2d *sizes,
+                                   const cnn_conv2d_fusion *fusion) {
+    cnn_conv2d told = *sizes, *p = &told;
+    cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || f->pool != (winner != NULL) ||
         (f->relu && !f->pool && !y))
         return CNN_BAD_SIZE;
+    FN(tell_pointwise)(p, f);
     const FN(cnn_table) *t = FN(cnn_kernels)();
-    const int fused = f->relu || f->pool, whole = fused || f->x_lanes || f->y_lanes || 2 * p->n > t->lanes;
+    const int undone = f->relu || f->pool, whole = undone || f->x_lanes || f->y_lanes || 2 * p->n > t->lanes;
     FN(conv_pass) v = {.conv = {.w = w, .to = {.y = dx}}};
     FN(grad_w) g = {.table = t, .p = p, .dw = dw};
     FN(conv_tell)(&v.conv, p, f, 1);
