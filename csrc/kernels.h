@@ -65,7 +65,9 @@ typedef struct {
     K(lanes_from_planes, (REAL *dst, const REAL *src, ptrdiff_t stride, int planes, ptrdiff_t count))               \
     /* dst[l*stride + i] = src[i*L + l] for l < planes; i < count */                                                \
     K(planes_from_lanes, (REAL *dst, ptrdiff_t stride, int planes, const REAL *src, ptrdiff_t count))               \
-    /* The same from and to any addresses: src[l] or dst[l] + i; of dst[l] only the first counts[l] are written */       \
+    /* dst[l*stride + i*L + q] = src[q*plane + i*L + l] for q < planes, 0 for the other q; l < lanes, i < count */   \
+    K(swap_lanes, (REAL *dst, ptrdiff_t stride, int lanes, const REAL *src, ptrdiff_t plane, int planes, ptrdiff_t count)) \
+    /* The same as the first two from and to any addresses: src[l] or dst[l] + i; of dst[l] only the first counts[l] are written */       \
     K(lanes_gather, (REAL *dst, const REAL *const *src, ptrdiff_t planes, ptrdiff_t count))                         \
     K(planes_scatter, (REAL *const *dst, const ptrdiff_t *counts, ptrdiff_t planes, const REAL *src, ptrdiff_t count)) \
     /* panel[((c*taps + t)*count + i)*L + l] = x[c*x_c + tap[t] + i*x_p + l]; i < count, at most gemm_nb */          \
@@ -83,8 +85,14 @@ typedef struct {
     /* u[f*u_f + l] = frequency f of the filter in lane l < lanes; w: lane planes of taps*taps positions, turned by      \
      * 180 degrees if flip; taps 3 or 5 */                                                                          \
     K(wino_weights, (REAL *u, ptrdiff_t u_f, const REAL *w, int taps, int flip, int lanes))                         \
-    /* v[f*v_f + t*L + l] = frequency f of the 6x6 tile at x + t*x_t; its rows x_r apart; t < tiles */              \
-    K(wino_input, (REAL *v, ptrdiff_t v_f, const REAL *x, ptrdiff_t x_r, ptrdiff_t x_t, ptrdiff_t tiles))           \
+    /* v[f*v_f + t*v_t + l] = frequency f of the 6x6 tile at x + t*x_t; its rows x_r apart; t < tiles */            \
+    K(wino_input, (REAL *v, ptrdiff_t v_f, ptrdiff_t v_t, const REAL *x, ptrdiff_t x_r, ptrdiff_t x_t, ptrdiff_t tiles)) \
+    /* The same of the size x size tile of an output's gradient, as if it were a filter; size 4 or 2 */             \
+    K(wino_factor, (REAL *v, ptrdiff_t v_f, ptrdiff_t v_t, const REAL *dy, ptrdiff_t y_r, ptrdiff_t y_t,            \
+                    ptrdiff_t tiles, int size))                                                                     \
+    /* w[t*L + l], t < taps*taps: the filter's gradient from its frequencies, the sums over p < parts of            \
+     * m[f*m_f + p*m_p + l]; taps 3 or 5 */                                                                         \
+    K(wino_taps, (REAL *w, const REAL *m, ptrdiff_t m_f, ptrdiff_t parts, ptrdiff_t m_p, int taps))                 \
     /* y: rows y_r apart, tile t at y + t*size*L = bias + the size x size outputs (4 or 2) of m[f*m_f + t*L + l] */  \
     K(wino_output, (REAL *y, ptrdiff_t y_r, const REAL *m, ptrdiff_t m_f, REAL bias, ptrdiff_t tiles, int size))    \
     K(dots, (const FN(cnn_dots) * d, ptrdiff_t from, ptrdiff_t to))                                                 \

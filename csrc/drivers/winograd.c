@@ -76,7 +76,7 @@ static void FN(wino_transform)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t
                 }
                 const ptrdiff_t n = cnn_min(end - tile, at.cols - col);
                 const ptrdiff_t from = (c->top + (at.row + r) * p->m) * width + c->left + (at.col + col) * p->m;
-                c->table->wino_input(v + (begin * c->cin + i * (end - begin) + tile - begin) * L, p->v_f, x + from * L,
+                c->table->wino_input(v + (begin * c->cin + i * (end - begin) + tile - begin) * L, p->v_f, L, x + from * L,
                                      width * L, p->m * L, n);
                 tile += n;
                 col += n;

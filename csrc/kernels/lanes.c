@@ -43,6 +43,25 @@ void KERNEL(planes_from_lanes)(REAL *dst, ptrdiff_t stride, int planes, const RE
     }
 }
 
+void KERNEL(swap_lanes)(REAL *dst, ptrdiff_t stride, int lanes, const REAL *src, ptrdiff_t plane, int planes,
+                        ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++, dst += LANES, src += LANES) {
+        vec r[LANES];
+        if (planes == LANES) {
+            UNROLL for (int q = 0; q < LANES; q++) r[q] = vec_load(src + q * plane);
+        } else {
+            UNROLL for (int q = 0; q < LANES; q++) r[q] = q < planes ? vec_load(src + q * plane) : (vec){0};
+        }
+        vec_transpose(r);
+        if (lanes == LANES) {
+            UNROLL for (int l = 0; l < LANES; l++) vec_store(dst + l * stride, r[l]);
+        } else {
+            UNROLL for (int l = 0; l < LANES; l++)
+                if (l < lanes) vec_store(dst + l * stride, r[l]);
+        }
+    }
+}
+
 void KERNEL(lanes_gather)(REAL *dst, const REAL *const *src, ptrdiff_t planes, ptrdiff_t count) {
     vec r[LANES];
     for (ptrdiff_t i = 0; i < count; i += LANES) {

@@ -1,0 +1,202 @@
+/* The weight gradient of a convolution of stride 1 by Winograd's tiles (kernels/winograd.c): the same 6×6 tiles of x as in
+ * the forward pass, with m×m tiles of dy in place of filters, added up over all tiles of all images; at the end each
+ * sum of 36 frequencies becomes taps×taps gradients.
+ *
+ * Sums run over images, so lanes are channels here. Per unit, P tiles of a lane group's images: v [36][P][channels] of x
+ * and of dy, then for each frequency sums [rows][columns] += v' v, a matrix product. Its columns, in vectors, are input or
+ * output channels, whichever fill vectors better, its rows the others.
+ *
+ * Units are dealt to `parts` sums in order; tasks are (part, conv group, block of rows). How many there are follows from
+ * the sizes alone, so the sums never depend on the number of threads. */
+
+/* One of the two factors: x or dy, and how much of it a tile sees. */
+typedef struct {
+    const FN(source) * planes; /* its lane planes, with images in lanes, or NULL: it is */
+    const REAL *x;             /* images × all × h × w */
+    ptrdiff_t all, channels, padded; /* channels altogether, of a conv group, and up to whole vectors */
+    ptrdiff_t h, w, pad_h, pad_w, size; /* size×size pixels a tile */
+} FN(wino_factor);
+
+typedef struct {
+    const FN(cnn_table) * table;
+    const cnn_conv2d *p;
+    REAL *dw;
+    FN(wino_factor) factor[2];                          /* rows, columns */
+    int rows_are_outputs;
+    ptrdiff_t m, tiles_h, tiles_w;                      /* tiles of a plane */
+    ptrdiff_t unit_h, unit_w, units_h, units_w, units;  /* tiles of a unit, units of a plane, units altogether */
+    ptrdiff_t block, blocks, parts, first, end;         /* rows of a task; [first, end): lane groups at hand */
+    ptrdiff_t v_size[2], strip_size, scratch_size;
+    REAL *sums, *scratch;
+} FN(wino_grad);
+
+/* Elements of one frequency of v: an odd number of vectors, which spreads frequencies over the cache's sets. */
+static ptrdiff_t FN(wino_v_f)(const FN(wino_grad) * g, ptrdiff_t positions, ptrdiff_t channels) {
+    const ptrdiff_t L = g->table->lanes;
+    return (positions * cnn_ceil_div(channels, L) | 1) * L;
+}
+
+/* Rows [row, row + rows), columns [col, col + cols) of `count` channels of `images` images from the lane group's number
+ * `image` on, with channels in lanes: [image][row][col][L]; 0 outside of an image. */
+static void FN(channels_to_lanes)(const FN(wino_grad) * g, const FN(wino_factor) * f, REAL *dst, ptrdiff_t lane_group,
+                                  ptrdiff_t image, ptrdiff_t images, ptrdiff_t channel, int count, ptrdiff_t row,
+                                  ptrdiff_t rows, ptrdiff_t col, ptrdiff_t cols) {
+    const FN(cnn_table) *t = g->table;
+    const ptrdiff_t L = t->lanes, left = cnn_min(cols, cnn_max(0, -col));
+    const ptrdiff_t n = cnn_max(0, cnn_min(cols, f->w - col) - left), size = rows * cols * L;
+    for (ptrdiff_t r = 0; r < rows; r++, dst += cols * L) {
+        const ptrdiff_t y = row + r, inside = y >= 0 && y < f->h ? n : 0, at = inside ? left : 0;
+        for (ptrdiff_t i = 0; i < images; i++) {
+            memset(dst + i * size, 0, (size_t)(at * L) * sizeof(REAL));
+            memset(dst + i * size + (at + inside) * L, 0, (size_t)((cols - at - inside) * L) * sizeof(REAL));
+            if (inside && !f->planes)
+                t->lanes_from_planes(dst + i * size + at * L,
+                                     f->x + (((lane_group * L + image + i) * f->all + channel) * f->h + y) * f->w + col + at,
+                                     f->h * f->w, count, inside);
+        }
+        if (!inside || !f->planes) continue;
+        const FN(edge) *e = &f->planes->edge;
+        t->swap_lanes(dst + at * L, size, (int)images,
+                      FN(plane)(f->planes, lane_group, channel) + ((e->top + y) * e->cols + e->left + col + at) * L,
+                      FN(plane_size)(f->planes), count, inside);
+    }
+}
+
+/* Channels [from, to) of a conv group's factor into v, for a unit of rows×cols tiles of `images` images. */
+static void FN(wino_grad_transform)(const FN(wino_grad) * g, const FN(wino_factor) * f, REAL *v, REAL *strip,
+                                    ptrdiff_t lane_group, ptrdiff_t images, ptrdiff_t channel, ptrdiff_t count,
+                                    ptrdiff_t row, ptrdiff_t rows, ptrdiff_t col, ptrdiff_t cols) {
+    const FN(cnn_table) *t = g->table;
+    const ptrdiff_t L = t->lanes, v_t = cnn_ceil_div(count, L) * L, v_f = FN(wino_v_f)(g, images * rows * cols, count);
+    const ptrdiff_t high = (rows - 1) * g->m + f->size, wide = (cols - 1) * g->m + f->size;
+    const ptrdiff_t together = f->planes ? images : 1;
+    for (ptrdiff_t c = 0; c < count; c += L)
+        for (ptrdiff_t i = 0; i < images; i++) {
+            const REAL *from = strip + i % together * high * wide * L;
+            if (i % together == 0)
+                FN(channels_to_lanes)(g, f, strip, lane_group, i, together, channel + c, (int)cnn_min(L, count - c),
+                                      row * g->m - f->pad_h, high, col * g->m - f->pad_w, wide);
+            for (ptrdiff_t r = 0; r < rows; r++, from += g->m * wide * L) {
+                REAL *to = v + (i * rows + r) * cols * v_t + c;
+                if (f->size == 6) t->wino_input(to, v_f, v_t, from, wide * L, g->m * L, cols);
+                else t->wino_factor(to, v_f, v_t, from, wide * L, g->m * L, cols, (int)g->m);
+            }
+        }
+}
+
+static void FN(wino_grad_task)(const void *context, ptrdiff_t task, int thread) {
+    const FN(wino_grad) *g = context;
+    const ptrdiff_t L = g->table->lanes, block = task % g->blocks, group = task / g->blocks % g->p->groups;
+    const ptrdiff_t part = task / (g->blocks * g->p->groups);
+    const FN(wino_factor) *rows = &g->factor[0], *columns = &g->factor[1];
+    const ptrdiff_t row = block * g->block, count = cnn_min(g->block, rows->channels - row);
+    REAL *strip = g->scratch + thread * g->scratch_size, *v_rows = strip + g->strip_size, *v_columns = v_rows + g->v_size[0];
+    REAL *sums = g->sums + ((part * g->p->groups + group) * FREQUENCIES * rows->channels + row) * columns->padded;
+    for (ptrdiff_t unit = g->units * part / g->parts; unit < g->units * (part + 1) / g->parts; unit++) {
+        const ptrdiff_t lane_group = unit / (g->units_h * g->units_w);
+        if (lane_group < g->first || lane_group >= g->end) continue;
+        const ptrdiff_t images = cnn_min(L, g->p->n - lane_group * L);
+        const ptrdiff_t u = unit / g->units_w % g->units_h, r0 = g->tiles_h * u / g->units_h;
+        const ptrdiff_t r = g->tiles_h * (u + 1) / g->units_h - r0;
+        const ptrdiff_t s = unit % g->units_w, c0 = g->tiles_w * s / g->units_w;
+        const ptrdiff_t c = g->tiles_w * (s + 1) / g->units_w - c0, positions = images * r * c;
+        FN(wino_grad_transform)(g, rows, v_rows, strip, lane_group, images, group * rows->channels + row, count, r0, r, c0, c);
+        FN(wino_grad_transform)(g, columns, v_columns, strip, lane_group, images, group * columns->channels,
+                                columns->channels, r0, r, c0, c);
+        for (ptrdiff_t f = 0; f < FREQUENCIES; f++) {
+            const FN(cnn_gemm_tile) tile = {
+                .c = sums + f * rows->channels * columns->padded, .c_i = columns->padded, .c_j = L,
+                .a = v_rows + f * FN(wino_v_f)(g, positions, count), .a_i = 1, .a_p = cnn_ceil_div(count, L) * L,
+                .b = v_columns + f * FN(wino_v_f)(g, positions, columns->channels), .b_p = columns->padded, .b_j = L,
+                .depth = positions, .accumulate = 1};
+            FN(multiply)(g->table, tile, count, columns->padded, NULL);
+        }
+    }
+}
+
+/* One row of channels: the parts' sums, from frequencies to taps, to their places in dw. */
+static void FN(wino_grad_output)(const void *context, ptrdiff_t task, int thread) {
+    const FN(wino_grad) *g = context;
+    const FN(wino_factor) *rows = &g->factor[0], *columns = &g->factor[1];
+    const ptrdiff_t L = g->table->lanes, area = g->p->r * g->p->s, group = task / rows->channels;
+    const ptrdiff_t row = task % rows->channels, frequency = rows->channels * columns->padded;
+    const ptrdiff_t cin = g->p->c / g->p->groups, cout = g->p->k / g->p->groups;
+    const ptrdiff_t row_size = g->rows_are_outputs ? cin * area : area, column_size = g->rows_are_outputs ? area : cin * area;
+    const REAL *sums = g->sums + group * FREQUENCIES * frequency + row * columns->padded;
+    REAL *dw = g->dw + group * cout * cin * area + row * row_size, *taps = g->scratch + thread * g->scratch_size;
+    for (ptrdiff_t c = 0; c < columns->channels; c += L) {
+        g->table->wino_taps(taps, sums + c, frequency, g->parts, g->p->groups * FREQUENCIES * frequency, (int)g->p->r);
+        g->table->planes_from_lanes(dw + c * column_size, column_size, (int)cnn_min(L, columns->channels - c), taps, area);
+    }
+}
+
+#define WINO_GRAD_BYTES (1 << 20)       /* both factors of a unit: about a second-level cache */
+#define WINO_GRAD_POSITIONS 64          /* least depth of a product: sums are read and written once in so many */
+#define WINO_GRAD_SUMS (2400 << 10)     /* sums of a task */
+#define WINO_GRAD_ALL_SUMS (16 << 20)   /* of all parts */
+#define WINO_GRAD_TASKS 16
+
+/* Decides how the work is cut. x and dy: lane planes, or where those are NULL the arrays. */
+static void FN(wino_grad_size)(FN(wino_grad) * g, const cnn_conv2d *p, const FN(source) * x_planes, const REAL *x,
+                               const FN(source) * dy_planes, const REAL *dy) {
+    const ptrdiff_t L = g->table->lanes, cin = p->c / p->groups, cout = p->k / p->groups;
+    const ptrdiff_t x_padded = cnn_ceil_div(cin, L) * L, dy_padded = cnn_ceil_div(cout, L) * L;
+    g->p = p;
+    g->m = 7 - p->r;
+    const FN(wino_factor) of_x = {x_planes, x, p->c, cin, x_padded, p->h, p->w, p->pad_h, p->pad_w, 6};
+    const FN(wino_factor) of_dy = {dy_planes, dy, p->k, cout, dy_padded, p->oh, p->ow, 0, 0, g->m};
+    g->rows_are_outputs = cin * dy_padded >= cout * x_padded;
+    g->factor[0] = g->rows_are_outputs ? of_dy : of_x;
+    g->factor[1] = g->rows_are_outputs ? of_x : of_dy;
+    const ptrdiff_t rows = g->factor[0].channels, columns = g->factor[1].padded, size = (ptrdiff_t)sizeof(REAL);
+    g->tiles_h = cnn_ceil_div(p->oh, g->m);
+    g->tiles_w = cnn_ceil_div(p->ow, g->m);
+    const ptrdiff_t most_rows = cnn_max(2 * L, WINO_GRAD_SUMS / (FREQUENCIES * columns * size) / L * L);
+    g->block = cnn_ceil_div(cnn_ceil_div(rows, cnn_ceil_div(rows, most_rows)), L) * L;
+    g->blocks = cnn_ceil_div(rows, g->block);
+    const ptrdiff_t images = cnn_min(L, p->n), fit = WINO_GRAD_BYTES / (FREQUENCIES * (g->block + columns) * size);
+    const ptrdiff_t most = cnn_max(1, cnn_max(fit, WINO_GRAD_POSITIONS) / images);
+    g->units_w = cnn_ceil_div(g->tiles_w, most);
+    g->unit_w = cnn_ceil_div(g->tiles_w, g->units_w);
+    g->units_h = cnn_ceil_div(g->tiles_h, cnn_max(1, most / g->tiles_w));
+    g->unit_h = cnn_ceil_div(g->tiles_h, g->units_h);
+    g->units = cnn_ceil_div(p->n, L) * g->units_h * g->units_w;
+    const ptrdiff_t room = WINO_GRAD_ALL_SUMS / (p->groups * FREQUENCIES * rows * columns * size);
+    g->parts = cnn_max(1, cnn_min(cnn_min(room, g->units), cnn_ceil_div(WINO_GRAD_TASKS, g->blocks * p->groups)));
+    const ptrdiff_t positions = images * g->unit_h * g->unit_w, side_h = (g->unit_h - 1) * g->m + 6;
+    const int lanes = x_planes || dy_planes;
+    g->v_size[0] = FREQUENCIES * FN(wino_v_f)(g, positions, g->block);
+    g->v_size[1] = FREQUENCIES * FN(wino_v_f)(g, positions, columns);
+    g->strip_size = (lanes ? images : 1) * side_h * ((g->unit_w - 1) * g->m + 6) * L;
+    g->scratch_size = g->strip_size + g->v_size[0] + g->v_size[1];
+}
+
+static void FN(wino_grad_carve)(FN(wino_grad) * g, cnn_carver *carver, int threads) {
+    const ptrdiff_t sums = g->parts * g->p->groups * FREQUENCIES * g->factor[0].channels * g->factor[1].padded;
+    g->sums = cnn_carve(carver, sums, sizeof(REAL));
+    g->scratch = cnn_carve(carver, threads * g->scratch_size, sizeof(REAL));
+    if (carver->base) memset(g->sums, 0, (size_t)sums * sizeof(REAL));
+}
+
+/* Adds what lane groups [first, end) give, whose planes are packed. */
+static void FN(wino_grad_run)(FN(wino_grad) * g, ptrdiff_t first, ptrdiff_t end, int threads) {
+    g->first = first;
+    g->end = end;
+    cnn_parallel_for(threads, g->parts * g->p->groups * g->blocks, FN(wino_grad_task), g);
+}
+
+static void FN(wino_grad_finish)(FN(wino_grad) * g, int threads) {
+    cnn_parallel_for(threads, g->p->groups * g->factor[0].channels, FN(wino_grad_output), g);
+}
+
+/* Whether tiles beat the direct sum, by multiply-adds; channels that do not fill vectors count as if they did. */
+static int FN(wino_grad_pays)(const FN(cnn_table) * t, const cnn_conv2d *p) {
+    if (p->r != p->s || (p->r != 3 && p->r != 5) || p->stride_h != 1 || p->stride_w != 1 || p->dilation_h != 1 ||
+        p->dilation_w != 1 || !strcmp(cnn_get_algorithm(), "direct"))
+        return 0;
+    const ptrdiff_t L = t->lanes, m = 7 - p->r, cin = p->c / p->groups, cout = p->k / p->groups;
+    const double in = (double)(cnn_ceil_div(cin, L) * L), out = (double)(cnn_ceil_div(cout, L) * L);
+    const double product = cnn_min((double)cin * out, (double)cout * in);
+    const double tiles = (double)cnn_ceil_div(p->oh, m) * (double)cnn_ceil_div(p->ow, m);
+    return tiles * FREQUENCIES * (product + 10 * (in + out)) < 0.9 * (double)(p->oh * p->ow * p->r * p->s * cin * cout);
+}
