@@ -63,7 +63,7 @@ cdef extern from "cnn.h" nogil:
                                       const cnn_conv2d *, const cnn_conv2d_fusion *)
     cnn_status cnn_conv2d_backward_f64(double *, double *, double *, const double *, const double *, const uint8_t *, const double *,
                                        const double *, const cnn_conv2d *, const cnn_conv2d_fusion *)
-    const char *cnn_conv2d_way_f32(const cnn_conv2d *, int)
+    const char *cnn_conv2d_way_f32(const cnn_conv2d *, const cnn_conv2d_fusion *, int)
     cnn_status cnn_to_lanes_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_to_lanes_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_from_lanes_f32(float *, const float *, ptrdiff_t, ptrdiff_t)

@@ -125,7 +125,8 @@ def conv2d_way(tuple x, tuple w, tuple options, tuple layout, bint gradient):
     cdef cnn_conv2d_fusion f
     cdef Py_ssize_t[4] y_shape = [x[0], w[0], layout[1], layout[2]]
     conv_sizes(&p, &f, y_shape, x_shape, w_shape, 4, options, (*layout[:3], 0, 0, 0, 0))
-    return cnn_conv2d_way_f32(&p, gradient).decode()
+    f.x_lanes, f.y_lanes, f.relu, f.pool = layout[3:]
+    return cnn_conv2d_way_f32(&p, &f, gradient).decode()
 
 
 cdef int demand_lanes(Py_ssize_t lanes, Py_ssize_t n, Py_ssize_t size, Py_ssize_t itemsize) except -1:

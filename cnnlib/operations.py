@@ -126,7 +126,7 @@ class Convolution(Operation):
         return scale.astype(dtype, copy=False), shift.astype(dtype, copy=False)
 
     def way(self, x: Shape) -> str:
-        """Return how it is computed for an input of shape N × C × H × W: "tiles" (Winograd's) or "direct"."""
+        """Return how it is computed for an input of N × C × H × W: "depthwise", by Winograd's "tiles", or "direct"."""
         return _kernels.conv2d_way(x, self.conv.weight.data.shape, self.options, self.layout, False)
 
     def __repr__(self) -> str:

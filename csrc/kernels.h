@@ -55,6 +55,22 @@ typedef struct {
     REAL area;
 } FN(cnn_windows);
 
+/* A convolution of one plane. Column s of the filter reads tap[s] further, row r reads r*x_r further, and each output row
+ * x_j further than the one above it. Beyond the columns that outputs read, x may be read up to a whole vector. */
+typedef struct {
+    const ptrdiff_t *tap;
+    ptrdiff_t r, s, rows, cols; /* of the filter; of the outputs */
+    ptrdiff_t x_j, x_r, y_j;
+} FN(cnn_depth);
+
+/* What becomes of the sum: scale * sum + bias, added to the former y where `accumulate` is set; with relu, max(y, 0), NaN
+ * stays NaN. Weights stand w_t apart. */
+typedef struct {
+    ptrdiff_t w_t;
+    REAL scale, bias;
+    int accumulate, relu;
+} FN(cnn_depth_end);
+
 /* What batch normalisation needs of a channel, or, with `each`, of as many channels as there are columns. */
 typedef struct {
     const REAL *mean, *scale, *shift, *slope;
@@ -95,6 +111,13 @@ typedef struct {
     K(wino_taps, (REAL *w, const REAL *m, ptrdiff_t m_f, ptrdiff_t parts, ptrdiff_t m_p, int taps))                 \
     /* y: rows y_r apart, tile t at y + t*size*L = bias + the size x size outputs (4 or 2) of m[f*m_f + t*L + l] */  \
     K(wino_output, (REAL *y, ptrdiff_t y_r, const REAL *m, ptrdiff_t m_f, REAL bias, ptrdiff_t tiles, int size))    \
+    /* y[j*y_j + i] from sum over r, s: w[(r*d.s + s)*w_t] * x[j*x_j + r*x_r + tap[s] + i]; j < rows, i < cols */   \
+    K(depth_sum, (REAL *y, const REAL *x, const REAL *w, const FN(cnn_depth) * d, const FN(cnn_depth_end) * end))   \
+    /* dw[(r*d.s + s)*L + l] += its share, any, of sum over j, i: dy[j*y_j + i] * x[j*x_j + r*x_r + tap[s] + i] */  \
+    K(depth_grad, (REAL *dw, const REAL *dy, const REAL *x, const FN(cnn_depth) * d))                               \
+    /* dst[j*dst_j + i*dst_i] = src[j*src_j + i*src_i]; j < rows, i < cols */                                       \
+    K(copy_rows, (REAL *dst, ptrdiff_t dst_j, ptrdiff_t dst_i, const REAL *src, ptrdiff_t src_j, ptrdiff_t src_i,   \
+                  ptrdiff_t rows, ptrdiff_t cols))                                                                  \
     K(dots, (const FN(cnn_dots) * d, ptrdiff_t from, ptrdiff_t to))                                                 \
     /* y[j] = sum over i < rows: x[i*cols + j], added in the order of i; j in [from, to) */                         \
     K(sum_rows, (REAL *y, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t from, ptrdiff_t to))             \

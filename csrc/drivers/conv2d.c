@@ -74,7 +74,8 @@ static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, 
     }
 }
 
-const char *FN(cnn_conv2d_way)(const cnn_conv2d *p, int gradient) {
+const char *FN(cnn_conv2d_way)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, int gradient) {
+    if (FN(depthwise_pays)(p, f)) return "depthwise";
     const ptrdiff_t cin = p->c / p->groups, cout = p->k / p->groups;
     const int by_tiles = gradient ? FN(winograd_pays)(p, cout, cin, p->h, p->w)
                                   : FN(winograd_pays)(p, cin, cout, p->oh, p->ow);
@@ -126,6 +127,7 @@ cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const
     cnn_conv2d told = *sizes, *p = &told;
     cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || (winner && !f->pool)) return CNN_BAD_SIZE;
+    if (FN(depthwise_pays)(p, f)) return FN(depthwise_forward)(y, x, w, b, scale, p, f);
     FN(tell_pointwise)(p, f);
     FN(conv_pass) v = {.conv = {.w = w, .bias = scale ? NULL : b, .from = {.x = x},
                                 .to = {.scale = scale, .shift = b, .relu = f->relu, .pool = f->pool, .y = y, .winner = winner}}};

@@ -18,6 +18,7 @@
 #include "winograd.c"
 #include "grad_w.c"
 #include "winograd_grad.c"
+#include "depthwise.c"
 #include "conv2d.c"
 #include "conv2d_grad.c"
 #include "relayout.c"

@@ -2,6 +2,7 @@
 #include "../simd/vec.h"
 
 #include "../kernels/conv.c"
+#include "../kernels/depthwise.c"
 #include "../kernels/dense.c"
 #include "../kernels/elementwise.c"
 #include "../kernels/activation.c"
