@@ -79,7 +79,7 @@ class _Lowering:
                 continue
             if type(layer) is Conv2d:
                 done.update(self._convolution(node, layer))
-            elif type(layer) is Linear and self._rectified(node):
+            elif type(layer) is Linear:
                 done.update(self._dense(node, layer))
             else:
                 self._layer(node, layer)
@@ -110,15 +110,16 @@ class _Lowering:
             self._lay(value)
         return chain
 
-    def _rectified(self, node: int) -> bool:
-        following = self._only_reader(node)
-        return following is not None and type(self.graph.nodes[following].layer) is ReLU
-
     def _dense(self, node: int, linear: Linear) -> list[int]:
-        """Add a linear layer with its ReLU; return the nodes that it stands for."""
-        value = self.readers[node][0]
-        self.result.tasks.append(Task(Dense(linear, self.batch), self.graph.sources[node], value))
-        return [node, value]
+        """Add a linear layer with the ReLU after it, if there is one; return the nodes that it stands for."""
+        chain, following = [node], self._only_reader(node)
+        if following is not None and type(self.graph.nodes[following].layer) is ReLU:
+            chain.append(following)
+        # A weight that another step reads, too, must not change in between.
+        alone = sum(other.layer is linear for other in self.graph.nodes) == 1
+        run = Dense(linear, len(chain) > 1, self.batch, alone)
+        self.result.tasks.append(Task(run, self.graph.sources[node], chain[-1]))
+        return chain
 
     def _only_reader(self, node: int) -> int | None:
         readers = self.readers[node]

@@ -20,6 +20,7 @@ from cnnlib.layers.checks import count
 from cnnlib.plan import Plan, PlanCache
 
 if TYPE_CHECKING:
+    from cnnlib.optim import Updates
     from cnnlib.plan_table import PlanTable
 
 __all__ = ["Model", "Sequential"]
@@ -145,12 +146,16 @@ class Model:
             # Copied whatever `copy` says: another thread may have the buffer next.
             return self._packed([y.copy() for y in plan.forward(xs)])
 
-    def backward(self, dy: Any, *, input_grad: bool = True) -> Any:
+    def backward(self, dy: Any, *, input_grad: bool = True, updates: Updates | None = None) -> Any:
         """Return the gradients of the last training forward's inputs from those of its outputs; add the parameters'.
 
         dy: an array as the output was (a sequence for several outputs, a dict for named ones). input_grad=False: the
         inputs' gradients are not computed, and None is returned. Parameter gradients add up until ``zero_grad()``. The
         arrays that forward was given must not have been changed meanwhile.
+
+        updates: what ``optimizer.during_backward(parameters)`` gave, if ``optimizer.step(parameters)`` follows. Large
+        weights of Linear layers are then stepped in one pass over memory with their gradient, which is not kept: their
+        ``grad`` stays None. Every value is the same to the bit.
 
         Raises TrainingError without a ``forward(x, training=True)`` before, ShapeError or DTypeError if a gradient does
         not fit, GraphError if the names of `dy` are not those of the outputs.
@@ -177,7 +182,7 @@ class Model:
                     f"as forward returned it; got {array.dtype} {array.shape}"
                 )
             gradients.append(np.ascontiguousarray(array, dtype))
-        dxs = plan.backward(gradients, input_grad)
+        dxs = plan.backward(gradients, input_grad, updates)
         return _one_or_all([dx.copy() for dx in dxs if dx is not None]) if input_grad else None
 
     def predict(self, x: Any, batch_size: int = 256) -> Any:

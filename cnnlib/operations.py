@@ -10,7 +10,7 @@ treats every channel, or every number, alike (`Layer.by_channel`), that is a bat
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from cnnlib.graph import Shape
 from cnnlib.layers import AvgPool2d, BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d
 from cnnlib.layers.base import Needs, Outs
 from cnnlib.layers.parameter import add_grads, grad_slots
+
+if TYPE_CHECKING:
+    from cnnlib.optim import Updates
 
 __all__ = ["Convolution", "Dense", "FromLanes", "Operation", "Pooling", "ToLanes", "lane_shape", "lanes"]
 
@@ -136,12 +139,16 @@ class Convolution(Operation):
 
 
 class Dense(Operation):
-    """A fully-connected layer and the ReLU after it: y = relu(W x + b). Backward needs x and y."""
+    """A fully-connected layer and the ReLU after it: y = relu(W x + b). Backward needs x and, with ReLU, y.
 
-    def __init__(self, linear: Linear, batch: int) -> None:
-        self.linear = linear
+    steps: backward may take the optimizer's step of the weight, too, whose gradient is then nowhere kept.
+    """
+
+    def __init__(self, linear: Linear, relu: bool, batch: int, steps: bool) -> None:
+        self.linear, self.relu = linear, relu
         self.layers = (linear,)
-        self.options = (batch, False, False, True)
+        self.options = (batch, False, False, relu)
+        self._steps = steps
         self._instance = ELEMENTS[linear.weight.data.dtype]
 
     def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
@@ -150,10 +157,11 @@ class Dense(Operation):
         _kernels.linear_forward[self._instance](out.reshape(-1), x.reshape(-1), weight, bias, self.options)
         return out, (x, out) if training else None
 
-    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
+    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs, updates: Updates | None = None) -> Outs:
         x, y = saved
         linear, dx = self.linear, outs[0] if needs[0] else None
-        learned = linear.weight, linear.bias
+        update = updates(linear.weight) if updates is not None and self._steps and linear.weight.grad is None else None
+        learned = None if update else linear.weight, linear.bias
         dw, db = grad_slots(*learned)
         _kernels.linear_backward[self._instance](
             None if dx is None else dx.reshape(-1),
@@ -164,12 +172,13 @@ class Dense(Operation):
             linear.weight.data,
             y.reshape(-1),
             self.options,
+            *(update or ()),
         )
         add_grads(learned, (dw, db))
         return (dx,)
 
     def __repr__(self) -> str:
-        return f"Linear {self.linear.in_features}→{self.linear.out_features} + ReLU"
+        return f"Linear {self.linear.in_features}→{self.linear.out_features}" + " + ReLU" * self.relu
 
 
 class Pooling(Operation):

@@ -7,8 +7,9 @@ parameter name and allocated when a parameter is first updated.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,22 @@ from cnnlib.schedules import Schedule
 if TYPE_CHECKING:
     from cnnlib.layers.parameter import Parameter
 
-__all__ = ["SGD", "Adam", "AdamW", "MaxNorm", "Optimizer", "clip_grad_norm"]
+__all__ = ["SGD", "Adam", "AdamW", "MaxNorm", "Optimizer", "Update", "Updates", "clip_grad_norm"]
 
 Array = NDArray[Any]
+
+
+class Update(NamedTuple):
+    """One parameter's step, for a kernel that takes it itself: ``cnn_update`` of csrc/cnn.h and its arrays."""
+
+    #: The values, and the arrays that the optimizer keeps for them.
+    state: tuple[Array, Array | None, Array | None]
+    #: The fields of the C struct in their order.
+    fields: tuple[float, ...]
+
+
+#: Begins the step of a parameter; None for one that must wait for `Optimizer.step`.
+Updates = Callable[["Parameter"], Update | None]
 
 
 class Optimizer:
@@ -36,6 +50,9 @@ class Optimizer:
 
     #: Names of the arrays that are kept for every parameter.
     slots: tuple[str, ...] = ()
+    #: From how many bytes of a parameter on its step is best taken with its gradient: those that, with gradient and
+    #: state, outgrow a second-level cache. A smaller one's gradient is still there when its turn comes.
+    large = 1 << 20
 
     def __init__(self, lr: float | Schedule, weight_decay: float = 0.0) -> None:
         self.epoch = 0.0
@@ -67,19 +84,45 @@ class Optimizer:
         """
         lr = self.current_lr
         for name, parameter in parameters.items():
-            if parameter.grad is None or parameter.frozen:
-                continue
-            state = self._state.get(name)
-            if state is None:
-                state = self._state[name] = {slot: np.zeros_like(parameter.data) for slot in self.slots}
-            for slot, array in state.items():
-                if array.shape != parameter.data.shape or array.dtype != parameter.data.dtype:
-                    raise ShapeError(
-                        f"{self!r}: {slot} of parameter {name!r} is {array.dtype} {array.shape}, the parameter "
-                        f"{parameter.data.dtype} {parameter.data.shape}; use a new optimizer for another model"
-                    )
-            self._steps[name] = self._steps.get(name, 0) + 1
-            self._update(parameter.data, parameter.grad, state, self._steps[name], lr)
+            if parameter.grad is not None and not parameter.frozen:
+                state = self._begin(name, parameter)
+                self._update(parameter.data, parameter.grad, state, self._steps[name], lr)
+
+    def during_backward(self, parameters: Mapping[str, Parameter]) -> Updates | None:
+        """Return what lets ``model.backward(updates=…)`` take the step of `large` parameters itself; those have no
+        gradient afterwards, so that ``step`` passes them by. None for a subclass, which may do something else.
+
+        Parameters that share their values must wait for ``step``: a backward pass needs the old values to its end.
+        """
+        if type(self) not in (SGD, Adam, AdamW):
+            return None
+        lr, users = self.current_lr, Counter(id(parameter.data) for parameter in parameters.values())
+        large = {name: p for name, p in parameters.items() if p.data.nbytes >= self.large}
+        names = {id(p): name for name, p in large.items() if users[id(p.data)] == 1 and not p.frozen}
+
+        def update(parameter: Parameter) -> Update | None:
+            name = names.get(id(parameter))
+            if name is None:
+                return None
+            state = self._begin(name, parameter)
+            first, second = (*state.values(), None, None)[:2]
+            return Update((parameter.data, first, second), self._fields(self._steps[name], lr))
+
+        return update
+
+    def _begin(self, name: str, parameter: Parameter) -> dict[str, Array]:
+        """Count a step of the parameter and return its state."""
+        state = self._state.get(name)
+        if state is None:
+            state = self._state[name] = {slot: np.zeros_like(parameter.data) for slot in self.slots}
+        for slot, array in state.items():
+            if array.shape != parameter.data.shape or array.dtype != parameter.data.dtype:
+                raise ShapeError(
+                    f"{self!r}: {slot} of parameter {name!r} is {array.dtype} {array.shape}, the parameter "
+                    f"{parameter.data.dtype} {parameter.data.shape}; use a new optimizer for another model"
+                )
+        self._steps[name] = self._steps.get(name, 0) + 1
+        return state
 
     def zero_grad(self, parameters: Mapping[str, Parameter]) -> None:
         """Forget the gradients, so that the next backward pass starts from nothing."""
@@ -122,6 +165,11 @@ class Optimizer:
 
     def _update(self, data: Array, grad: Array, state: dict[str, Array], step: int, lr: float) -> None:
         """Apply one update to ``data`` in place; ``step`` counts the updates of this parameter from 1."""
+        raise NotImplementedError
+
+    def _fields(self, step: int, lr: float) -> tuple[float, ...]:
+        """Return the same update as the fields of ``cnn_update``: adam, nesterov, decoupled, lr, decay, momentum, step,
+        beta1, beta2, eps."""
         raise NotImplementedError
 
     def _number(self, name: str, value: float, below: float = math.inf) -> float:
@@ -172,6 +220,9 @@ class SGD(Optimizer):
     def _update(self, data: Array, grad: Array, state: dict[str, Array], step: int, lr: float) -> None:
         functional.sgd_step(data, grad, state.get("velocity"), lr, self.momentum, self.weight_decay, self.nesterov)
 
+    def _fields(self, step: int, lr: float) -> tuple[float, ...]:
+        return 0, self.nesterov, 0, lr, self.weight_decay, self.momentum, step, 0, 0, 0
+
     def __repr__(self) -> str:
         return (
             f"SGD(lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay}, nesterov={self.nesterov})"
@@ -200,6 +251,8 @@ class Adam(Optimizer):
     """
 
     slots = ("m", "v")
+    #: Roots and quotients take longer than memory, unless this is the main memory.
+    large = 1 << 25
     _decoupled = False
 
     def __init__(
@@ -217,6 +270,9 @@ class Adam(Optimizer):
         functional.adam_step(
             data, grad, state["m"], state["v"], step, lr, *self.betas, self.eps, self.weight_decay, self._decoupled
         )
+
+    def _fields(self, step: int, lr: float) -> tuple[float, ...]:
+        return 1, 0, self._decoupled, lr, self.weight_decay, 0, step, *self.betas, self.eps
 
     def __repr__(self) -> str:
         return (

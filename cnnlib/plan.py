@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,10 @@ from cnnlib.graph import Graph, Shape
 from cnnlib.layers import BatchNorm2d
 from cnnlib.lowering import Task, lower
 from cnnlib.memory import Block, Memory
-from cnnlib.operations import lanes
+from cnnlib.operations import Dense, lanes
+
+if TYPE_CHECKING:
+    from cnnlib.optim import Updates
 
 __all__ = ["Plan", "PlanCache", "PlanKey", "Step"]
 
@@ -72,12 +75,13 @@ class Step:
             y = self._placed(y, self.out, self.shape, "apply")
         values[self.task.value] = y
 
-    def backward(self, gradients: list[Array | None], route: Route) -> None:
-        """Send the value's gradient on to the step's inputs, and into the layers' parameters."""
+    def backward(self, gradients: list[Array | None], route: Route, updates: Updates | None) -> None:
+        """Send the value's gradient on to the step's inputs, and into the layers' parameters or their updates."""
         task = self.task
         dy, gradients[task.value] = gradients[task.value], None
         assert dy is not None
-        dxs = task.run.gradients(dy, self.saved, route.needs, route.outs)
+        options = {"updates": updates} if isinstance(task.run, Dense) else {}
+        dxs = task.run.gradients(dy, self.saved, route.needs, route.outs, **options)
         for source, needed, dx, out, total in zip(task.sources, route.needs, dxs, route.outs, route.sums, strict=True):
             if not needed:
                 continue
@@ -130,8 +134,11 @@ class Plan:
             step.forward(values)
         return [values[value] for value in self.lowered.outputs]
 
-    def backward(self, dys: Sequence[Array], needs_input_grad: bool = True) -> list[Array | None]:
-        """Return the inputs' gradients (None if not needed) from those of the outputs; parameters' are added.
+    def backward(
+        self, dys: Sequence[Array], needs_input_grad: bool = True, updates: Updates | None = None
+    ) -> list[Array | None]:
+        """Return the inputs' gradients (None if not needed) from those of the outputs; parameters' are added, or, where
+        a kernel can, go into their `updates` at once.
 
         Raises TrainingError if the plan is one for inference, which keeps nothing for backward.
         """
@@ -147,7 +154,7 @@ class Plan:
             before = gradients[value]
             gradients[value] = dy if before is None else before + dy
         for step, route in self._routes[needs_input_grad]:
-            step.backward(gradients, route)
+            step.backward(gradients, route, updates)
         return [gradients[node] if needs_input_grad else None for node in self.graph.inputs]
 
     def _converted(self, node: int, x: Array) -> Array:

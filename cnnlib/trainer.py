@@ -38,6 +38,8 @@ class Trainer:
     array for all outputs; what belongs to an output is reported under its name: ``main_loss``, ``main_accuracy``.
     clip_norm: gradients are scaled down to this norm before each update (:func:`cnnlib.optim.clip_grad_norm`).
     constraint: what the weights must keep to after each update, such as ``MaxNorm(3)``.
+    keep_gradients: whether every parameter has its gradient after a step, for callbacks to look at; by default some
+    have none: large weights of Linear layers are updated while theirs is computed, and ``grad`` is None.
 
     Wherever data is asked for, it is a pair ``(x, y)`` of arrays (x a list of them for a model of several inputs, y a
     dict for one of several named outputs), a data set (``len`` and ``[indices]``), or an
@@ -66,6 +68,7 @@ class Trainer:
         loss_weights: Mapping[str, float] | None = None,
         clip_norm: float | None = None,
         constraint: MaxNorm | None = None,
+        keep_gradients: bool = False,
     ) -> None:
         if clip_norm is not None and not clip_norm > 0:
             raise ConfigError(f"clip_norm = {clip_norm!r}: expected a positive number, or None not to clip")
@@ -74,6 +77,7 @@ class Trainer:
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.constraint = constraint
+        self.keep_gradients = keep_gradients
         self.callbacks = list(callbacks)
         #: What the last fit measured, complete to the last finished epoch even if it was interrupted or failed.
         self.history = History()
@@ -175,6 +179,7 @@ class Trainer:
     def train_step(self, x: Array, y: Array) -> float:
         """Do one iteration on one batch (forward, loss, backward, update) and return the loss before the update.
 
+        Gradients stay for you to look at, those of large Linear weights only with ``keep_gradients``.
         Raises TrainingError, and changes no weight, if the loss is NaN or infinite.
         """
         return self._step(x, y, "")[0]["loss"]
@@ -213,7 +218,9 @@ class Trainer:
                 raise TrainingError(f"{where}the {name} is {value}; {self._likely_cause(x, y)}")
         parameters = self.model.parameters()
         self.optimizer.zero_grad(parameters)
-        self.model.backward(self.objective.backward(), input_grad=False)
+        keep = self.keep_gradients or self.clip_norm is not None
+        updates = None if keep else self.optimizer.during_backward(parameters)
+        self.model.backward(self.objective.backward(), input_grad=False, updates=updates)
         if self.clip_norm is not None:
             clip_grad_norm(parameters, self.clip_norm)
         self.optimizer.step(parameters)
