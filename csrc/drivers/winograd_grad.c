@@ -2,8 +2,7 @@
  * the forward pass, with m×m tiles of dy in place of filters, added up over all tiles of all images; at the end each
  * sum of 36 frequencies becomes taps×taps gradients.
  *
- * Sums run over images, so lanes are channels here. Per unit, P tiles of a lane group's images: v [36][P][channels] of x
- * and of dy, then for each frequency sums [rows][columns] += v' v, a matrix product. Its columns, in vectors, are input or
+ * Sums run over images, so lanes are channels here. Per unit, P tiles of a few images: v [36][P][channels] of x and of dy, then for each frequency sums [rows][columns] += v' v, a matrix product. Its columns, in vectors, are input or
  * output channels, whichever fill vectors better, its rows the others.
  *
  * Units are dealt to `parts` sums in order; tasks are (part, conv group, block of rows). How many there are follows from
@@ -24,8 +23,9 @@ typedef struct {
     FN(wino_factor) factor[2];                          /* rows, columns */
     int rows_are_outputs;
     ptrdiff_t m, tiles_h, tiles_w;                      /* tiles of a plane */
-    ptrdiff_t unit_h, unit_w, units_h, units_w, units;  /* tiles of a unit, units of a plane, units altogether */
-    ptrdiff_t block, blocks, parts, first, end;         /* rows of a task; [first, end): lane groups at hand */
+    int at_once;                                        /* a task's sums are complete, and its own */
+    ptrdiff_t unit_n, unit_h, unit_w, units_h, units_w, units; /* images and tiles of a unit, units of a plane and of all */
+    ptrdiff_t frequency, block, blocks, parts, first, end; /* elements of a frequency's sums, rows of a task; lane groups at hand */
     ptrdiff_t v_size[2], strip_size, scratch_size;
     REAL *sums, *scratch;
 } FN(wino_grad);
@@ -36,52 +36,78 @@ static ptrdiff_t FN(wino_v_f)(const FN(wino_grad) * g, ptrdiff_t positions, ptrd
     return (positions * cnn_ceil_div(channels, L) | 1) * L;
 }
 
-/* Rows [row, row + rows), columns [col, col + cols) of `count` channels of `images` images from the lane group's number
- * `image` on, with channels in lanes: [image][row][col][L]; 0 outside of an image. */
-static void FN(channels_to_lanes)(const FN(wino_grad) * g, const FN(wino_factor) * f, REAL *dst, ptrdiff_t lane_group,
-                                  ptrdiff_t image, ptrdiff_t images, ptrdiff_t channel, int count, ptrdiff_t row,
-                                  ptrdiff_t rows, ptrdiff_t col, ptrdiff_t cols) {
-    const FN(cnn_table) *t = g->table;
-    const ptrdiff_t L = t->lanes, left = cnn_min(cols, cnn_max(0, -col));
-    const ptrdiff_t n = cnn_max(0, cnn_min(cols, f->w - col) - left), size = rows * cols * L;
+/* Rows [row, row + rows), columns [col, col + cols) of `count` channels of `images` images, with channels in lanes:
+ * [image][row][col][L]; 0 outside of an image. Lane planes give the images of one lane group. */
+static void FN(channels_to_lanes)(const FN(cnn_table) * t, const FN(wino_factor) * f, REAL *dst, ptrdiff_t image,
+                                  ptrdiff_t images, ptrdiff_t channel, int count, ptrdiff_t row, ptrdiff_t rows,
+                                  ptrdiff_t col, ptrdiff_t cols) {
+    const ptrdiff_t L = t->lanes, left = cnn_min(cols, cnn_max(0, -col)), size = rows * cols * L;
+    const ptrdiff_t n = cnn_max(0, cnn_min(cols, f->w - col) - left);
     for (ptrdiff_t r = 0; r < rows; r++, dst += cols * L) {
         const ptrdiff_t y = row + r, inside = y >= 0 && y < f->h ? n : 0, at = inside ? left : 0;
         for (ptrdiff_t i = 0; i < images; i++) {
-            memset(dst + i * size, 0, (size_t)(at * L) * sizeof(REAL));
-            memset(dst + i * size + (at + inside) * L, 0, (size_t)((cols - at - inside) * L) * sizeof(REAL));
+            REAL *to = dst + i * size;
+            memset(to, 0, (size_t)(at * L) * sizeof(REAL));
+            memset(to + (at + inside) * L, 0, (size_t)((cols - at - inside) * L) * sizeof(REAL));
             if (inside && !f->planes)
-                t->lanes_from_planes(dst + i * size + at * L,
-                                     f->x + (((lane_group * L + image + i) * f->all + channel) * f->h + y) * f->w + col + at,
+                t->lanes_from_planes(to + at * L, f->x + (((image + i) * f->all + channel) * f->h + y) * f->w + col + at,
                                      f->h * f->w, count, inside);
         }
         if (!inside || !f->planes) continue;
         const FN(edge) *e = &f->planes->edge;
         t->swap_lanes(dst + at * L, size, (int)images,
-                      FN(plane)(f->planes, lane_group, channel) + ((e->top + y) * e->cols + e->left + col + at) * L,
+                      FN(plane)(f->planes, image / L, channel) + ((e->top + y) * e->cols + e->left + col + at) * L,
                       FN(plane_size)(f->planes), count, inside);
     }
 }
 
-/* Channels [from, to) of a conv group's factor into v, for a unit of rows×cols tiles of `images` images. */
-static void FN(wino_grad_transform)(const FN(wino_grad) * g, const FN(wino_factor) * f, REAL *v, REAL *strip,
-                                    ptrdiff_t lane_group, ptrdiff_t images, ptrdiff_t channel, ptrdiff_t count,
-                                    ptrdiff_t row, ptrdiff_t rows, ptrdiff_t col, ptrdiff_t cols) {
+/* Where a unit lies: its first image, tile row and tile column, and how many it has of them. */
+typedef struct {
+    ptrdiff_t image, images, row, rows, col, cols;
+} FN(wino_grad_unit);
+
+static FN(wino_grad_unit) FN(wino_grad_at)(const FN(wino_grad) * g, ptrdiff_t unit) {
+    const ptrdiff_t i = unit / g->units_w % g->units_h, j = unit % g->units_w;
+    FN(wino_grad_unit) u = {.image = unit / (g->units_h * g->units_w) * g->unit_n, .row = g->tiles_h * i / g->units_h,
+                            .col = g->tiles_w * j / g->units_w};
+    u.images = cnn_min(g->unit_n, g->p->n - u.image);
+    u.rows = g->tiles_h * (i + 1) / g->units_h - u.row;
+    u.cols = g->tiles_w * (j + 1) / g->units_w - u.col;
+    return u;
+}
+
+/* `count` channels of a factor, from `channel` on, into v. */
+static void FN(wino_grad_transform)(const FN(wino_grad) * g, const FN(wino_factor) * f, const FN(wino_grad_unit) * u,
+                                    REAL *v, REAL *strip, ptrdiff_t channel, ptrdiff_t count) {
     const FN(cnn_table) *t = g->table;
-    const ptrdiff_t L = t->lanes, v_t = cnn_ceil_div(count, L) * L, v_f = FN(wino_v_f)(g, images * rows * cols, count);
-    const ptrdiff_t high = (rows - 1) * g->m + f->size, wide = (cols - 1) * g->m + f->size;
-    const ptrdiff_t together = f->planes ? images : 1;
+    const ptrdiff_t L = t->lanes, v_t = cnn_ceil_div(count, L) * L, together = f->planes ? u->images : 1;
+    const ptrdiff_t v_f = FN(wino_v_f)(g, u->images * u->rows * u->cols, count);
+    const ptrdiff_t high = (u->rows - 1) * g->m + f->size, wide = (u->cols - 1) * g->m + f->size;
     for (ptrdiff_t c = 0; c < count; c += L)
-        for (ptrdiff_t i = 0; i < images; i++) {
+        for (ptrdiff_t i = 0; i < u->images; i++) {
             const REAL *from = strip + i % together * high * wide * L;
             if (i % together == 0)
-                FN(channels_to_lanes)(g, f, strip, lane_group, i, together, channel + c, (int)cnn_min(L, count - c),
-                                      row * g->m - f->pad_h, high, col * g->m - f->pad_w, wide);
-            for (ptrdiff_t r = 0; r < rows; r++, from += g->m * wide * L) {
-                REAL *to = v + (i * rows + r) * cols * v_t + c;
-                if (f->size == 6) t->wino_input(to, v_f, v_t, from, wide * L, g->m * L, cols);
-                else t->wino_factor(to, v_f, v_t, from, wide * L, g->m * L, cols, (int)g->m);
+                FN(channels_to_lanes)(t, f, strip, u->image + i, together, channel + c, (int)cnn_min(L, count - c),
+                                      u->row * g->m - f->pad_h, high, u->col * g->m - f->pad_w, wide);
+            for (ptrdiff_t r = 0; r < u->rows; r++, from += g->m * wide * L) {
+                REAL *to = v + (i * u->rows + r) * u->cols * v_t + c;
+                if (f->size == 6) t->wino_input(to, v_f, v_t, from, wide * L, g->m * L, u->cols);
+                else t->wino_factor(to, v_f, v_t, from, wide * L, g->m * L, u->cols, (int)g->m);
             }
         }
+}
+
+/* One row of channels: the parts' sums, from frequencies to taps, to their places in dw. */
+static void FN(wino_grad_row)(const FN(wino_grad) * g, ptrdiff_t group, ptrdiff_t row, const REAL *sums, REAL *taps) {
+    const FN(wino_factor) *columns = &g->factor[1];
+    const ptrdiff_t L = g->table->lanes, area = g->p->r * g->p->s, parts_stride = g->p->groups * FREQUENCIES * g->frequency;
+    const ptrdiff_t cin = g->p->c / g->p->groups, cout = g->p->k / g->p->groups;
+    const ptrdiff_t row_size = g->rows_are_outputs ? cin * area : area, column_size = g->rows_are_outputs ? area : cin * area;
+    REAL *dw = g->dw + group * cout * cin * area + row * row_size;
+    for (ptrdiff_t c = 0; c < columns->channels; c += L) {
+        g->table->wino_taps(taps, sums + c, g->frequency, g->parts, parts_stride, (int)g->p->r);
+        g->table->planes_from_lanes(dw + c * column_size, column_size, (int)cnn_min(L, columns->channels - c), taps, area);
+    }
 }
 
 static void FN(wino_grad_task)(const void *context, ptrdiff_t task, int thread) {
@@ -91,48 +117,38 @@ static void FN(wino_grad_task)(const void *context, ptrdiff_t task, int thread) 
     const FN(wino_factor) *rows = &g->factor[0], *columns = &g->factor[1];
     const ptrdiff_t row = block * g->block, count = cnn_min(g->block, rows->channels - row);
     REAL *strip = g->scratch + thread * g->scratch_size, *v_rows = strip + g->strip_size, *v_columns = v_rows + g->v_size[0];
-    REAL *sums = g->sums + ((part * g->p->groups + group) * FREQUENCIES * rows->channels + row) * columns->padded;
-    for (ptrdiff_t unit = g->units * part / g->parts; unit < g->units * (part + 1) / g->parts; unit++) {
-        const ptrdiff_t lane_group = unit / (g->units_h * g->units_w);
+    REAL *sums = g->at_once ? v_columns + g->v_size[1]
+                            : g->sums + (part * g->p->groups + group) * FREQUENCIES * g->frequency + row * columns->padded;
+    const ptrdiff_t begin = g->units * part / g->parts;
+    for (ptrdiff_t unit = begin; unit < g->units * (part + 1) / g->parts; unit++) {
+        const FN(wino_grad_unit) u = FN(wino_grad_at)(g, unit);
+        const ptrdiff_t lane_group = u.image / L, positions = u.images * u.rows * u.cols;
         if (lane_group < g->first || lane_group >= g->end) continue;
-        const ptrdiff_t images = cnn_min(L, g->p->n - lane_group * L);
-        const ptrdiff_t u = unit / g->units_w % g->units_h, r0 = g->tiles_h * u / g->units_h;
-        const ptrdiff_t r = g->tiles_h * (u + 1) / g->units_h - r0;
-        const ptrdiff_t s = unit % g->units_w, c0 = g->tiles_w * s / g->units_w;
-        const ptrdiff_t c = g->tiles_w * (s + 1) / g->units_w - c0, positions = images * r * c;
-        FN(wino_grad_transform)(g, rows, v_rows, strip, lane_group, images, group * rows->channels + row, count, r0, r, c0, c);
-        FN(wino_grad_transform)(g, columns, v_columns, strip, lane_group, images, group * columns->channels,
-                                columns->channels, r0, r, c0, c);
+        FN(wino_grad_transform)(g, rows, &u, v_rows, strip, group * rows->channels + row, count);
+        FN(wino_grad_transform)(g, columns, &u, v_columns, strip, group * columns->channels, columns->channels);
         for (ptrdiff_t f = 0; f < FREQUENCIES; f++) {
             const FN(cnn_gemm_tile) tile = {
-                .c = sums + f * rows->channels * columns->padded, .c_i = columns->padded, .c_j = L,
+                .c = sums + f * g->frequency, .c_i = columns->padded, .c_j = L,
                 .a = v_rows + f * FN(wino_v_f)(g, positions, count), .a_i = 1, .a_p = cnn_ceil_div(count, L) * L,
                 .b = v_columns + f * FN(wino_v_f)(g, positions, columns->channels), .b_p = columns->padded, .b_j = L,
-                .depth = positions, .accumulate = 1};
+                .depth = positions, .accumulate = unit > begin};
             FN(multiply)(g->table, tile, count, columns->padded, NULL);
         }
     }
+    for (ptrdiff_t i = 0; g->at_once && i < count; i++)
+        FN(wino_grad_row)(g, group, row + i, sums + i * columns->padded, strip);
 }
 
-/* One row of channels: the parts' sums, from frequencies to taps, to their places in dw. */
 static void FN(wino_grad_output)(const void *context, ptrdiff_t task, int thread) {
     const FN(wino_grad) *g = context;
-    const FN(wino_factor) *rows = &g->factor[0], *columns = &g->factor[1];
-    const ptrdiff_t L = g->table->lanes, area = g->p->r * g->p->s, group = task / rows->channels;
-    const ptrdiff_t row = task % rows->channels, frequency = rows->channels * columns->padded;
-    const ptrdiff_t cin = g->p->c / g->p->groups, cout = g->p->k / g->p->groups;
-    const ptrdiff_t row_size = g->rows_are_outputs ? cin * area : area, column_size = g->rows_are_outputs ? area : cin * area;
-    const REAL *sums = g->sums + group * FREQUENCIES * frequency + row * columns->padded;
-    REAL *dw = g->dw + group * cout * cin * area + row * row_size, *taps = g->scratch + thread * g->scratch_size;
-    for (ptrdiff_t c = 0; c < columns->channels; c += L) {
-        g->table->wino_taps(taps, sums + c, frequency, g->parts, g->p->groups * FREQUENCIES * frequency, (int)g->p->r);
-        g->table->planes_from_lanes(dw + c * column_size, column_size, (int)cnn_min(L, columns->channels - c), taps, area);
-    }
+    const ptrdiff_t group = task / g->factor[0].channels, row = task % g->factor[0].channels;
+    const REAL *sums = g->sums + group * FREQUENCIES * g->frequency + row * g->factor[1].padded;
+    FN(wino_grad_row)(g, group, row, sums, g->scratch + thread * g->scratch_size);
 }
 
 #define WINO_GRAD_BYTES (1 << 20)       /* both factors of a unit: about a second-level cache */
 #define WINO_GRAD_POSITIONS 64          /* least depth of a product: sums are read and written once in so many */
-#define WINO_GRAD_SUMS (2400 << 10)     /* sums of a task */
+#define WINO_GRAD_SUMS (4800 << 10)     /* sums of a task */
 #define WINO_GRAD_ALL_SUMS (16 << 20)   /* of all parts */
 #define WINO_GRAD_TASKS 16
 
@@ -154,39 +170,45 @@ static void FN(wino_grad_size)(FN(wino_grad) * g, const cnn_conv2d *p, const FN(
     const ptrdiff_t most_rows = cnn_max(2 * L, WINO_GRAD_SUMS / (FREQUENCIES * columns * size) / L * L);
     g->block = cnn_ceil_div(cnn_ceil_div(rows, cnn_ceil_div(rows, most_rows)), L) * L;
     g->blocks = cnn_ceil_div(rows, g->block);
-    const ptrdiff_t images = cnn_min(L, p->n), fit = WINO_GRAD_BYTES / (FREQUENCIES * (g->block + columns) * size);
-    const ptrdiff_t most = cnn_max(1, cnn_max(fit, WINO_GRAD_POSITIONS) / images);
-    g->units_w = cnn_ceil_div(g->tiles_w, most);
+    const int planes = x_planes || dy_planes;
+    const ptrdiff_t fit = WINO_GRAD_BYTES / (FREQUENCIES * (g->block + columns) * size);
+    const ptrdiff_t most = cnn_max(fit, WINO_GRAD_POSITIONS), tiles = g->tiles_h * g->tiles_w;
+    for (g->unit_n = planes ? L : 1; 2 * g->unit_n <= L && 2 * g->unit_n * tiles <= most;) g->unit_n *= 2;
+    const ptrdiff_t most_tiles = cnn_max(1, most / cnn_min(g->unit_n, p->n));
+    g->units_w = cnn_ceil_div(g->tiles_w, most_tiles);
     g->unit_w = cnn_ceil_div(g->tiles_w, g->units_w);
-    g->units_h = cnn_ceil_div(g->tiles_h, cnn_max(1, most / g->tiles_w));
+    g->units_h = cnn_ceil_div(g->tiles_h, cnn_max(1, most_tiles / g->tiles_w));
     g->unit_h = cnn_ceil_div(g->tiles_h, g->units_h);
-    g->units = cnn_ceil_div(p->n, L) * g->units_h * g->units_w;
+    g->units = cnn_ceil_div(p->n, g->unit_n) * g->units_h * g->units_w;
     const ptrdiff_t room = WINO_GRAD_ALL_SUMS / (p->groups * FREQUENCIES * rows * columns * size);
     g->parts = cnn_max(1, cnn_min(cnn_min(room, g->units), cnn_ceil_div(WINO_GRAD_TASKS, g->blocks * p->groups)));
-    const ptrdiff_t positions = images * g->unit_h * g->unit_w, side_h = (g->unit_h - 1) * g->m + 6;
-    const int lanes = x_planes || dy_planes;
+    g->at_once = g->parts == 1 && !planes;
+    g->frequency = FN(wino_v_f)(g, g->at_once ? g->block : rows, columns);
+    const ptrdiff_t positions = g->unit_n * g->unit_h * g->unit_w;
+    const ptrdiff_t strip = ((g->unit_h - 1) * g->m + 6) * ((g->unit_w - 1) * g->m + 6) * L;
     g->v_size[0] = FREQUENCIES * FN(wino_v_f)(g, positions, g->block);
     g->v_size[1] = FREQUENCIES * FN(wino_v_f)(g, positions, columns);
-    g->strip_size = (lanes ? images : 1) * side_h * ((g->unit_w - 1) * g->m + 6) * L;
-    g->scratch_size = g->strip_size + g->v_size[0] + g->v_size[1];
+    g->strip_size = planes ? g->unit_n * strip : strip;
+    g->scratch_size = g->strip_size + g->v_size[0] + g->v_size[1] + (g->at_once ? FREQUENCIES * g->frequency : 0);
 }
 
 static void FN(wino_grad_carve)(FN(wino_grad) * g, cnn_carver *carver, int threads) {
-    const ptrdiff_t sums = g->parts * g->p->groups * FREQUENCIES * g->factor[0].channels * g->factor[1].padded;
+    const ptrdiff_t sums = g->at_once ? 0 : g->parts * g->p->groups * FREQUENCIES * g->frequency;
     g->sums = cnn_carve(carver, sums, sizeof(REAL));
     g->scratch = cnn_carve(carver, threads * g->scratch_size, sizeof(REAL));
-    if (carver->base) memset(g->sums, 0, (size_t)sums * sizeof(REAL));
 }
 
-/* Adds what lane groups [first, end) give, whose planes are packed. */
+/* Adds what lane groups [first, end) give, whose planes are packed. From arrays all come at once. */
 static void FN(wino_grad_run)(FN(wino_grad) * g, ptrdiff_t first, ptrdiff_t end, int threads) {
+    const int planes = g->factor[0].planes || g->factor[1].planes;
+    if (!planes && first) return;
     g->first = first;
-    g->end = end;
+    g->end = planes ? end : cnn_ceil_div(g->p->n, g->table->lanes);
     cnn_parallel_for(threads, g->parts * g->p->groups * g->blocks, FN(wino_grad_task), g);
 }
 
 static void FN(wino_grad_finish)(FN(wino_grad) * g, int threads) {
-    cnn_parallel_for(threads, g->p->groups * g->factor[0].channels, FN(wino_grad_output), g);
+    if (!g->at_once) cnn_parallel_for(threads, g->p->groups * g->factor[0].channels, FN(wino_grad_output), g);
 }
 
 /* Whether tiles beat the direct sum, by multiply-adds; channels that do not fill vectors count as if they did. */
