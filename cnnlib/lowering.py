@@ -2,9 +2,10 @@
 
 - A convolution takes what follows it along where nobody else reads the values in between: at inference batch
   normalisation with its running estimates; ReLU and 2×2 max-pooling, in either order. A linear layer takes a ReLU.
-- Where a batch fills at least half of the lanes, a convolution writes lane layout if any reader can take it: another
-  convolution, or, for whole lanes of images, a layer that treats each channel alike. Whoever cannot take it reads a
-  converted copy, which is made once. Inputs and outputs of the graph are N × C × H × W.
+- Where a batch fills more than half of the lanes, a convolution writes lane layout if any reader can take it: another
+  convolution, a pool, a Flatten that a linear layer reads, or, for whole lanes of images, a layer that treats each
+  channel alike. Whoever cannot take it reads a converted copy, which is made once. Inputs and outputs of the graph are
+  N × C × H × W.
 
 A subclass of a layer may do something else: it is left as it is.
 """
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib.graph import Graph, Node, Shape
-from cnnlib.layers import AvgPool2d, BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d, ReLU
+from cnnlib.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from cnnlib.operations import Convolution, Dense, FromLanes, Operation, Pooling, ToLanes, lane_shape, lanes
 
 __all__ = ["Lowered", "Task", "lower"]
@@ -117,8 +118,9 @@ class _Lowering:
             chain.append(following)
         # A weight that another step reads, too, must not change in between.
         alone = sum(other.layer is linear for other in self.graph.nodes) == 1
-        run = Dense(linear, len(chain) > 1, self.batch, alone)
-        self.result.tasks.append(Task(run, self.graph.sources[node], chain[-1]))
+        source = self.graph.sources[node][0]
+        run = Dense(linear, len(chain) > 1, self.batch, source in self.laid, alone)
+        self.result.tasks.append(Task(run, (source,), chain[-1]))
         return chain
 
     def _only_reader(self, node: int) -> int | None:
@@ -136,8 +138,12 @@ class _Lowering:
         return common and min(height, width) >= 2 and (self.in_lanes or not self.training)
 
     def _takes_lanes(self, node: int) -> bool:
-        layer = self.graph.nodes[node].layer
-        return type(layer) in (Conv2d, *POOLS) or (layer is not None and self.whole_lanes and layer.by_channel)
+        layer, shape = self.graph.nodes[node].layer, self.graph.nodes[node].shape
+        if type(layer) is Flatten:
+            return any(type(self.graph.nodes[reader].layer) is Linear for reader in self.readers[node])
+        if type(layer) in (Conv2d, *POOLS):
+            return True
+        return layer is not None and self.whole_lanes and layer.by_channel and len(shape) == 3
 
     def _layer(self, node: int, layer: Layer) -> None:
         sources = self.graph.sources[node]

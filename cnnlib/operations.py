@@ -4,7 +4,8 @@ An operation is used as a layer is, by `apply` and `gradients`, but belongs to o
 arrays lie, and may keep buffers.
 
 Lane layout: L images side by side, ⌈N/L⌉ × C × H × W × L, held as an array ⌈N/L⌉ × C × H × (W·L). To a layer that
-treats every channel, or every number, alike (`Layer.by_channel`), that is a batch of ⌈N/L⌉ wider images.
+treats every channel, or every number, alike (`Layer.by_channel`), that is a batch of ⌈N/L⌉ wider images. Flattened, it
+is the lane layout of vectors, ⌈N/L⌉ × (C·H·W·L).
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def lanes(dtype: np.dtype[Any]) -> int:
 
 
 def lane_shape(batch: int, shape: Shape, dtype: np.dtype[Any]) -> Shape:
-    """Return the shape in which images of `shape` lie in lanes."""
-    size, (c, h, w) = lanes(dtype), shape
-    return -(-batch // size), c, h, w * size
+    """Return the shape in which images or vectors of `shape` lie in lanes."""
+    size = lanes(dtype)
+    return -(-batch // size), *shape[:-1], shape[-1] * size
 
 
 class Operation:
@@ -141,13 +142,14 @@ class Convolution(Operation):
 class Dense(Operation):
     """A fully-connected layer and the ReLU after it: y = relu(W x + b). Backward needs x and, with ReLU, y.
 
-    steps: backward may take the optimizer's step of the weight, too, whose gradient is then nowhere kept.
+    x_lanes: x lies in lanes, and so does its gradient. steps: backward may take the optimizer's step of the weight;
+    its gradient is then nowhere kept.
     """
 
-    def __init__(self, linear: Linear, relu: bool, batch: int, steps: bool) -> None:
+    def __init__(self, linear: Linear, relu: bool, batch: int, x_lanes: bool, steps: bool) -> None:
         self.linear, self.relu = linear, relu
         self.layers = (linear,)
-        self.options = (batch, False, False, relu)
+        self.options = (batch, x_lanes, False, relu)
         self._steps = steps
         self._instance = ELEMENTS[linear.weight.data.dtype]
 

@@ -46,6 +46,15 @@ def residual() -> Graph:
     return Graph([image], [Linear(5 * 16, 4, rng=0, dtype=F64)(Flatten()(pooled)), stem])
 
 
+def flattened() -> Graph:
+    """Vectors from lanes, read by linear layers and by layers that need them as rows."""
+    image = Input((3, 9, 8))
+    flat = Flatten()(MaxPool2d(2)(ReLU()(conv(3, 6)(image))))
+    prelu = PReLU(6 * 16, dtype=F64)(flat)
+    heads = [Linear(6 * 16, k, rng=k, dtype=F64) for k in (5, 7)]
+    return Graph([image], [ReLU()(heads[0](flat)), Concat()(prelu, heads[1](flat)), flat])
+
+
 GRAPHS = {
     "lenet": lambda: chain(conv(3, 5), ReLU(), MaxPool2d(2), conv(5, 7), ReLU(), MaxPool2d(2), Flatten()),
     "pool first": lambda: chain(conv(3, 8, 5), MaxPool2d(2), ReLU(), conv(8, 4)),
@@ -54,6 +63,8 @@ GRAPHS = {
     "other pools": lambda: chain(conv(3, 6), ReLU(), MaxPool2d(3, 2, 1), conv(6, 6), MaxPool2d(2, 1)),
     "pools in a row": lambda: chain(conv(3, 6), AvgPool2d(2), MaxPool2d(3, 1, 1), AvgPool2d(3, 2, 1, False), Flatten()),
     "residual": residual,
+    "flattened": flattened,
+    "averaged": lambda: chain(conv(3, 6), Sigmoid(), AvgPool2d(8), Flatten(), Linear(6, 4, rng=0, dtype=F64), ReLU()),
 }
 
 
@@ -92,6 +103,14 @@ def test_what_is_fused() -> None:
     alone = ["Conv2d 3→6", "BatchNorm2d", "ReLU", "Conv2d 6→6", "BatchNorm2d"]
     assert runs(normalised, L, True) == [*alone, "MaxPool2d", "lanes → NCHW"]
     assert runs(normalised, L + 1, True) == [*alone, "MaxPool2d"]
+
+
+def test_vectors_stay_in_lanes_into_a_linear_layer() -> None:
+    plan = ["Conv2d 3→6 + ReLU + MaxPool2d 2", "Flatten", "Linear 96→5 + ReLU", "PReLU", "Linear 96→7", "Concat"]
+    if L > 1:
+        # What is read as rows, too, is a copy.
+        assert runs(flattened(), L + 1, True) == [*plan[:3], "lanes → NCHW", *plan[3:]]
+        assert lower(flattened(), L + 1, F64, True).laid == {3, 4}
 
 
 def test_what_others_read_is_not_fused_away() -> None:

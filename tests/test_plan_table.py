@@ -22,7 +22,8 @@ def test_lenet_is_five_steps(batch: int, training: bool) -> None:
     assert all(row.forward_ms > 0 for row in table.rows)
     assert all((row.backward_ms is None) is not training for row in table.rows)
     if batch == 64:
-        assert [row.layout for row in table.rows[:2]] == ["NCHW → lanes", "lanes → NCHW"]
+        layouts = ["NCHW → lanes", "lanes → lanes", "lanes → lanes", "lanes → NC", "NC → NC"]
+        assert [row.layout for row in table.rows] == layouts
         assert table.rows[0].runs == "Conv2d 1→20 + ReLU + MaxPool2d 2"
         assert table.rows[0].bytes == 64 * 20 * 14 * 14 * 4
     text = str(table).splitlines()
