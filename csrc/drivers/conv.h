@@ -60,3 +60,46 @@ typedef struct {
     int whole;                      /* images must not be cut */
     ptrdiff_t top, left;            /* where the axes' source index 0 lies in a plane of `from` */
 } FN(conv);
+
+/* Cuts the images into patches where there are too few to fill the lanes; the axes are those of a patch then. */
+static void FN(conv_cut)(FN(conv) * c) {
+    FN(edge) *from = &c->from.edge;
+    FN(axis) *axes[] = {&c->row, &c->col};
+    ptrdiff_t *steps[] = {&from->step_h, &from->step_w}, *begins[] = {&from->top, &from->left};
+    const ptrdiff_t outs[] = {c->grid.step_h, c->grid.step_w};
+    for (int i = 0; i < 2; i++) {
+        FN(axis) *a = axes[i];
+        const ptrdiff_t reach = (a->taps - 1) * a->dilation;
+        a->out = outs[i];
+        if (a->gradient) { /* dy pixels before the patch's first: room for them, and the padding to find them */
+            const ptrdiff_t before = cnn_max(0, (reach - a->pad) / a->stride);
+            *steps[i] = a->out / a->stride;
+            *begins[i] = before;
+            a->in = before + (a->out - 1 + a->pad) / a->stride + 1;
+            a->pad += before * a->stride;
+        } else {
+            *steps[i] = a->out * a->stride;
+            *begins[i] = a->pad;
+            a->in = (a->out - 1) * a->stride + reach + 1;
+            a->pad = 0;
+        }
+    }
+    from->rows = c->row.in;
+    from->cols = c->col.in;
+}
+
+/* Decides where the source of a direct sum has to lie. */
+static void FN(conv_halo)(FN(conv) * c) {
+    FN(edge) *e = &c->from.edge;
+    ptrdiff_t below, right;
+    if (c->grid.grid_h * c->grid.grid_w > 1) {
+        FN(conv_cut)(c);
+        return;
+    }
+    FN(halo)(&c->row, &e->top, &below);
+    FN(halo)(&c->col, &e->left, &right);
+    c->top = e->top;
+    c->left = e->left;
+    e->rows = e->top + c->row.in + below;
+    e->cols = e->left + c->col.in + right;
+}

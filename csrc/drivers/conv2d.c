@@ -69,7 +69,7 @@ static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, 
         FN(wino_halo)(&v->tiles, c);
         v->threads = FN(wino_size)(&v->tiles, c);
     } else {
-        FN(panels_halo)(c);
+        FN(conv_halo)(c);
         v->threads = FN(panels_size)(&v->panels, c);
     }
 }

@@ -8,6 +8,7 @@
 
 typedef struct {
     FN(conv) * conv;
+    int in_place; /* outputs go where they belong: in lanes, and nothing follows */
     int straight; /* panels would not pay: too few blocks of outputs read them */
     ptrdiff_t phases_h, phases_w, blocks, strip, strips, span, spans, chunk, chunks; /* span: columns of a strip */
     REAL *packed, *scratch;
@@ -58,7 +59,24 @@ static FN(panels_place) FN(panels_at)(const FN(panels) * v, ptrdiff_t task) {
 
 #define PANEL_BYTES (24 << 10) /* of a panel: most of a first-level cache */
 
-/* The outputs of one row and one column phase: weights begin at w, the strip's row at y. */
+/* What a panel is copied from. */
+typedef struct {
+    const REAL *x;
+    ptrdiff_t channels, plane, step, width;
+    const ptrdiff_t *taps;
+    ptrdiff_t n;
+} FN(panel_source);
+
+/* Part i of `parts` of it into the caches, while products of another panel are computed. */
+static void FN(panel_fetch)(const FN(panel_source) * s, ptrdiff_t i, ptrdiff_t parts, ptrdiff_t L) {
+    const ptrdiff_t line = cnn_max(1, 64 / (L * (ptrdiff_t)sizeof(REAL)));
+    for (ptrdiff_t c = s->channels * i / parts; c < s->channels * (i + 1) / parts; c++)
+        for (ptrdiff_t t = 0; t < s->n; t++)
+            for (ptrdiff_t k = 0; k < s->width; k += line)
+                __builtin_prefetch(s->x + c * s->plane + s->taps[t] + k * s->step, 0, 2);
+}
+
+/* The outputs of one row and one column phase: weights begin at w, the row of the first output channel at y. */
 static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, ptrdiff_t o, ptrdiff_t j, const REAL *w,
                            REAL *y, REAL *panel, ptrdiff_t *taps) {
     const FN(conv) *c = v->conv;
@@ -77,7 +95,7 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
     const ptrdiff_t most = cnn_max(1, PANEL_BYTES / (cnn_max(1, n) * nb * L * (ptrdiff_t)sizeof(REAL)));
     const ptrdiff_t cuts = cnn_ceil_div(c->cin, most), plane = FN(plane_size)(&c->from);
     const REAL *source = FN(plane)(&c->from, c->from.first + at->lane_group, at->group * c->cin);
-    FN(cnn_gemm_tile) tile = {.c_i = at->rows * at->cols * L, .c_j = phase.step * L, .a_i = 1, .a_p = mb, .b_j = L,
+    FN(cnn_gemm_tile) tile = {.c_i = v->in_place ? c->to.edge.h * c->to.edge.w * L : at->rows * at->cols * L, .c_j = phase.step * L, .a_i = 1, .a_p = mb, .b_j = L,
                               .tail = (int)L};
     FN(cnn_tap_tile) straight = {.c_i = tile.c_i, .c_j = tile.c_j, .tap = taps, .taps = n, .channels = c->cin,
                                  .x_c = plane, .x_p = phase.advance * L};
@@ -100,12 +118,19 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
         for (ptrdiff_t cut = 0; cut < cuts; cut++) {
             const ptrdiff_t first = c->cin * cut / cuts, channels = c->cin * (cut + 1) / cuts - first;
             table->panel(panel, x + first * plane, taps, n, channels, plane, phase.advance * L, width);
+            FN(panel_source) next = {x + (first + channels) * plane, c->cin * (cut + 2) / cuts - first - channels, plane,
+                                     phase.advance * L, width, taps, n};
+            if (cut + 1 == cuts) {
+                next.x = source + to * phase.advance * L;
+                next.channels = i + 1 < tiles ? c->cin / cuts : 0;
+            }
             tile.b = panel;
             tile.b_p = width * L;
             tile.depth = channels * n;
             tile.accumulate = cut > 0;
             for (ptrdiff_t block = at->block; block < at->end; block++) {
                 const ptrdiff_t k = block * mb;
+                FN(panel_fetch)(&next, block - at->block, at->end - at->block, L);
                 tile.a = w + (block * c->cin + first) * n * mb;
                 tile.bias = c->bias && !cut ? c->bias + at->group * c->cout + k : NULL;
                 tile.c = y_at + (k - at->block * mb) * tile.c_i;
@@ -124,69 +149,31 @@ static void FN(panels_task)(const void *context, ptrdiff_t task, int thread) {
     REAL *strip = v->scratch + thread * v->scratch_size, *panel = strip + v->chunk * mb * v->strip * v->span * L;
     ptrdiff_t *taps = v->taps + thread * v->taps_size;
     const ptrdiff_t of_tap = v->blocks * c->cin * mb; /* packed weights of one tap */
+    const FN(edge) *to = &c->to.edge;
+    const ptrdiff_t channel = (c->from.first + at.lane_group) * to->channels + at.group * c->cout + at.block * mb;
+    REAL *y = v->in_place ? c->to.y + ((channel * to->h + at.row) * to->w + at.col) * L : strip;
+    const ptrdiff_t pitch = v->in_place ? to->w : at.cols;
     for (ptrdiff_t r = 0; r < at.rows; r++) {
         const ptrdiff_t i = (at.row + r) % v->phases_h, taps_h = FN(phase_taps)(&c->row, i, i + 1);
         const REAL *w = v->packed + at.group * of_tap * area;
         w += of_tap * FN(phase_taps)(&c->row, 0, i) * FN(phase_taps)(&c->col, 0, v->phases_w);
         for (ptrdiff_t j = 0; j < v->phases_w; j++) {
-            FN(panels_row)(v, &at, at.row + r, j, w, strip + r * at.cols * L, panel, taps);
+            FN(panels_row)(v, &at, at.row + r, j, w, y + r * pitch * L, panel, taps);
             w += of_tap * taps_h * FN(phase_taps)(&c->col, j, j + 1);
         }
     }
+    if (v->in_place) return;
     const ptrdiff_t last = cnn_min(c->cout, at.end * mb);
     for (ptrdiff_t k = at.block * mb; k < last; k++)
         FN(sink_rows)(table, &c->to, c->from.first + at.lane_group, at.group * c->cout + k,
                       strip + (k - at.block * mb) * at.rows * at.cols * L, at.cols, at.row, at.rows, at.col, at.cols);
 }
 
-/* Cuts the images into patches where there are too few to fill the lanes; the axes are those of a patch then. */
-static void FN(panels_cut)(FN(conv) * c) {
-    FN(edge) *from = &c->from.edge;
-    FN(axis) *axes[] = {&c->row, &c->col};
-    ptrdiff_t *steps[] = {&from->step_h, &from->step_w}, *begins[] = {&from->top, &from->left};
-    const ptrdiff_t outs[] = {c->grid.step_h, c->grid.step_w};
-    for (int i = 0; i < 2; i++) {
-        FN(axis) *a = axes[i];
-        const ptrdiff_t reach = (a->taps - 1) * a->dilation;
-        a->out = outs[i];
-        if (a->gradient) { /* dy pixels before the patch's first: room for them, and the padding to find them */
-            const ptrdiff_t before = cnn_max(0, (reach - a->pad) / a->stride);
-            *steps[i] = a->out / a->stride;
-            *begins[i] = before;
-            a->in = before + (a->out - 1 + a->pad) / a->stride + 1;
-            a->pad += before * a->stride;
-        } else {
-            *steps[i] = a->out * a->stride;
-            *begins[i] = a->pad;
-            a->in = (a->out - 1) * a->stride + reach + 1;
-            a->pad = 0;
-        }
-    }
-    from->rows = c->row.in;
-    from->cols = c->col.in;
-}
-
-/* Decides where the source has to lie. */
-static void FN(panels_halo)(FN(conv) * c) {
-    FN(edge) *e = &c->from.edge;
-    ptrdiff_t below, right;
-    if (c->grid.grid_h * c->grid.grid_w > 1) {
-        FN(panels_cut)(c);
-        return;
-    }
-    FN(halo)(&c->row, &e->top, &below);
-    FN(halo)(&c->col, &e->left, &right);
-    c->top = e->top;
-    c->left = e->left;
-    e->rows = e->top + c->row.in + below;
-    e->cols = e->left + c->col.in + right;
-}
-
 #define STRIP_BYTES (128 << 10) /* outputs of a task before they are finished: part of a second-level cache */
 
 #define STRAIGHT_BLOCKS 6
 
-/* Decides how the work is cut, after panels_halo; returns the threads to use. */
+/* Decides how the work is cut, after conv_halo; returns the threads to use. */
 static int FN(panels_size)(FN(panels) * v, FN(conv) * c) {
     const FN(cnn_table) *table = c->table;
     const ptrdiff_t L = table->lanes, mb = table->gemm_mb, size = (ptrdiff_t)sizeof(REAL);
@@ -211,6 +198,7 @@ static int FN(panels_size)(FN(panels) * v, FN(conv) * c) {
     v->chunk = cnn_ceil_div(v->blocks, cnn_min(v->blocks, cnn_max(few, large)));
     v->chunks = cnn_ceil_div(v->blocks, v->chunk);
     v->straight = v->chunk <= STRAIGHT_BLOCKS;
+    v->in_place = c->to.edge.lanes && !c->to.scale && !c->to.pool && !c->to.relu;
     const ptrdiff_t panel = cnn_max(PANEL_BYTES / size, area * table->gemm_nb * L);
     v->scratch_size = v->chunk * mb * v->strip * v->span * L + panel;
     v->taps_size = area;
