@@ -19,7 +19,7 @@ static FN(placing) FN(place)(ptrdiff_t in, ptrdiff_t offset, ptrdiff_t step, ptr
 }
 
 /* A padded plane, and the sums over it. Column p of a row is element p / split of phase p % split, a phase `pitch` long,
- * a row `line`. Outputs are walked in `walks` interleaved sets of rows, within which rows overlap by whole rows. */
+ * a row `line`. Rows of outputs fall into `walks` interleaved sets: within one, neighbours share rows of the plane. */
 typedef struct {
     FN(placing) row, col;
     ptrdiff_t src_w, split, pitch, line, size;
@@ -28,7 +28,7 @@ typedef struct {
     FN(cnn_depth) sum;
 } FN(padded);
 
-/* Of an h x w source whose (0, 0) comes to (top, left), each next element `step` further; outputs are rows x cols. */
+/* Of x for y or dw, or, with `gradient`, of dy for dx. */
 static FN(padded) FN(padded_plane)(const cnn_conv2d *p, ptrdiff_t lanes, int gradient) {
     const ptrdiff_t reach_h = (p->r - 1) * p->dilation_h, reach_w = (p->s - 1) * p->dilation_w;
     const ptrdiff_t rows = gradient ? p->h : p->oh, cols = gradient ? p->w : p->ow;
@@ -65,19 +65,41 @@ static void FN(padded_fill)(const FN(cnn_table) * t, const FN(padded) * a, REAL 
     }
 }
 
-/* The rows of one interleaved set. */
-static FN(cnn_depth) FN(walk)(const FN(padded) * a, ptrdiff_t i) {
-    FN(cnn_depth) d = a->sum;
-    d.rows = cnn_ceil_div(d.rows - i, a->walks);
-    return d;
+#define ROWS_AT_ONCE 16 /* of outputs, between looks ahead */
+
+/* Goes on to the next rows of one interleaved set, which begin with row *at; 0 after the last. In between, some of what
+ * will be read next is fetched. Begins with *at = -1. */
+static int FN(next_rows)(const FN(padded) * a, FN(cnn_depth) * d, ptrdiff_t *at, FN(ahead) * ahead) {
+    const ptrdiff_t step = a->walks * ROWS_AT_ONCE;
+    if (*at < 0) *at = 0;
+    else if (*at + step < a->sum.rows) *at += step;
+    else if (*at % a->walks + 1 < a->walks) *at = *at % a->walks + 1;
+    else return 0;
+    *d = a->sum;
+    d->rows = cnn_min(ROWS_AT_ONCE, cnn_ceil_div(a->sum.rows - *at, a->walks));
+    if (ahead->row < ahead->rows) FN(fetch)(ahead);
+    return 1;
 }
 
 static void FN(padded_sum)(const FN(cnn_table) * t, const FN(padded) * a, REAL *y, const REAL *scratch, const REAL *w,
-                           const FN(cnn_depth_end) * end) {
-    for (ptrdiff_t i = 0; i < a->walks; i++) {
-        const FN(cnn_depth) d = FN(walk)(a, i);
-        t->depth_sum(y + i * d.cols, scratch + i * a->stride * a->line, w, &d, end);
-    }
+                           const FN(cnn_depth_end) * end, FN(ahead) * ahead) {
+    FN(cnn_depth) d;
+    for (ptrdiff_t at = -1; FN(next_rows)(a, &d, &at, ahead);)
+        t->depth_sum(y + at * d.cols, scratch + at * a->stride * a->line, w, &d, end);
+}
+
+static void FN(padded_grad)(const FN(cnn_table) * t, const FN(padded) * a, REAL *dw, const REAL *dy, const REAL *scratch,
+                            FN(ahead) * ahead) {
+    FN(cnn_depth) d;
+    for (ptrdiff_t at = -1; FN(next_rows)(a, &d, &at, ahead);)
+        t->depth_grad(dw, dy + at * d.cols, scratch + at * a->stride * a->line, &d);
+}
+
+/* Up to two planes of `size` elements, or NULL, to be fetched while `rows` rows of outputs, if any, are computed. */
+static FN(ahead) FN(look_ahead)(const REAL *x, const REAL *dy, ptrdiff_t size, ptrdiff_t rows) {
+    const ptrdiff_t line = LINE_BYTES / (ptrdiff_t)sizeof(REAL), lines = cnn_ceil_div(size, line);
+    return (FN(ahead)){.array = {x, dy}, .stride = line, .cols = line, .rows = lines,
+                       .some = cnn_ceil_div(lines * ROWS_AT_ONCE, cnn_max(1, rows))};
 }
 
 typedef struct {
@@ -107,16 +129,17 @@ static int FN(depthwise_pays)(const cnn_conv2d *p, const cnn_conv2d_fusion *f) {
 static void FN(depthwise_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(depthwise) *v = context;
     const cnn_conv2d *p = v->p;
-    const ptrdiff_t first = task * v->chunk, end = cnn_min(p->n * p->c, first + v->chunk);
+    const ptrdiff_t area = p->h * p->w, first = task * v->chunk, end = cnn_min(p->n * p->c, first + v->chunk);
     REAL *scratch = v->scratch + thread * v->per_thread;
     memset(scratch, 0, (size_t)v->x.size * sizeof(REAL));
     for (ptrdiff_t plane = first; plane < end; plane++) {
-        FN(padded_fill)(v->table, &v->x, scratch, v->in + plane * p->h * p->w);
+        FN(padded_fill)(v->table, &v->x, scratch, v->in + plane * area);
+        FN(ahead) ahead = FN(look_ahead)(plane + 1 < end ? v->in + (plane + 1) * area : NULL, NULL, area, p->oh * v->m);
         for (ptrdiff_t j = plane * v->m; j < (plane + 1) * v->m; j++) {
             const ptrdiff_t k = j % p->k;
             const FN(cnn_depth_end) after = {.w_t = 1, .scale = v->scale ? v->scale[k] : 1,
                                              .bias = v->bias ? v->bias[k] : 0, .relu = v->f->relu};
-            FN(padded_sum)(v->table, &v->x, v->y + j * p->oh * p->ow, scratch, v->w + k * p->r * p->s, &after);
+            FN(padded_sum)(v->table, &v->x, v->y + j * p->oh * p->ow, scratch, v->w + k * p->r * p->s, &after, &ahead);
         }
     }
 }
@@ -150,32 +173,38 @@ static void FN(depthwise_grad_task)(const void *context, ptrdiff_t task, int thr
     const FN(depthwise) *v = context;
     const FN(cnn_table) *t = v->table;
     const cnn_conv2d *p = v->p;
-    const ptrdiff_t c = task / v->parts, part = task % v->parts, L = t->lanes, taps = p->r * p->s, plane = p->oh * p->ow;
-    REAL *x = v->scratch + thread * v->per_thread, *dy = x + v->x.size, *open = dy + v->dy.size, *sums = open + plane;
-    memset(x, 0, (size_t)v->per_thread * sizeof(REAL));
+    const ptrdiff_t c = task / v->parts, part = task % v->parts, L = t->lanes, taps = p->r * p->s;
+    const ptrdiff_t area = p->h * p->w, plane = p->oh * p->ow, end = p->n * (part + 1) / v->parts;
+    REAL *sums = v->scratch + thread * v->per_thread, *x = sums + v->m * taps * L, *dy = x + v->x.size, *open = dy + v->dy.size;
     REAL *db = v->db + part * p->k;
-    for (ptrdiff_t j = 0; j < v->m; j++) db[c * v->m + j] = 0;
-    for (ptrdiff_t n = p->n * part / v->parts; n < p->n * (part + 1) / v->parts; n++) {
+    if (v->dw) memset(sums, 0, (size_t)(v->m * taps * L + v->x.size) * sizeof(REAL));
+    if (v->dx) memset(dy, 0, (size_t)v->dy.size * sizeof(REAL));
+    if (v->db) memset(db + c * v->m, 0, (size_t)v->m * sizeof(REAL));
+    for (ptrdiff_t n = p->n * part / v->parts; n < end; n++) {
         const ptrdiff_t image = n * p->c + c;
-        if (v->dw) FN(padded_fill)(t, &v->x, x, v->in + image * p->h * p->w);
+        if (v->dw) FN(padded_fill)(t, &v->x, x, v->in + image * area);
         for (ptrdiff_t j = 0; j < v->m; j++) {
             const ptrdiff_t k = c * v->m + j, at = (n * p->k + k) * plane;
             const REAL *grad = v->grad + at;
-            REAL sum;
+            const int last = j + 1 == v->m, more = !last || n + 1 < end;
+            FN(ahead) ahead = FN(look_ahead)(
+                v->dw && last && more ? v->in + (image + p->c) * area : NULL,
+                more ? grad + (last ? p->k - v->m + 1 : 1) * plane : NULL, cnn_max(area, plane),
+                (v->dw ? p->oh : 0) + (v->dx ? p->h : 0));
             if (v->f->relu) {
                 t->relu_grad(open, grad, v->out + at, plane, 0);
                 grad = open;
             }
-            t->sum_planes(&sum, grad, 1, 0, plane);
-            db[k] += sum;
-            for (ptrdiff_t i = 0; v->dw && i < v->x.walks; i++) {
-                const FN(cnn_depth) d = FN(walk)(&v->x, i);
-                t->depth_grad(sums + j * taps * L, grad + i * d.cols, x + i * v->x.stride * v->x.line, &d);
+            if (v->db) {
+                REAL sum;
+                t->sum_planes(&sum, grad, 1, 0, plane);
+                db[k] += sum;
             }
+            if (v->dw) FN(padded_grad)(t, &v->x, sums + j * taps * L, grad, x, &ahead);
             if (!v->dx) continue;
             const FN(cnn_depth_end) after = {.w_t = -1, .scale = 1, .accumulate = j > 0};
             FN(padded_fill)(t, &v->dy, dy, grad);
-            FN(padded_sum)(t, &v->dy, v->dx + image * p->h * p->w, dy, v->w + (k + 1) * taps - 1, &after);
+            FN(padded_sum)(t, &v->dy, v->dx + image * area, dy, v->w + (k + 1) * taps - 1, &after, &ahead);
         }
     }
     for (ptrdiff_t i = 0; v->dw && i < v->m * taps; i++)
@@ -201,7 +230,7 @@ static cnn_status FN(depthwise_backward)(REAL *dx, REAL *dw, REAL *db, const REA
         FN(padded_carve)(&v.x, &carver, p->dilation_w);
         FN(padded_carve)(&v.dy, &carver, p->dilation_w);
         v.scratch = cnn_carve(&carver, threads * v.per_thread, sizeof(REAL));
-        v.db = cnn_carve(&carver, v.parts * p->k, sizeof(REAL));
+        if (db) v.db = cnn_carve(&carver, v.parts * p->k, sizeof(REAL));
         if (dw) v.dw = cnn_carve(&carver, v.parts * p->k * taps, sizeof(REAL));
     }
     cnn_parallel_for(threads, p->c * v.parts, FN(depthwise_grad_task), &v);

@@ -56,20 +56,18 @@ static INLINE void FN(depth_any)(REAL *y, const REAL *x, const REAL *w, const FN
     }
 }
 
+#define SUM_CASE(n) \
+    case n: if (three) FN(depth_three)(y, x, weights, d, end, n); else FN(depth_any)(y, x, w, d, end, n); break;
+
 void KERNEL(depth_sum)(REAL *y, const REAL *x, const REAL *w, const FN(cnn_depth) * d, const FN(cnn_depth_end) * end) {
     const int three = d->r == DEPTH_TAPS && d->s == DEPTH_TAPS;
+    const ptrdiff_t most = d->x_j == d->x_r ? DEPTH_ROWS : 1;
     vec weights[DEPTH_TAPS][DEPTH_TAPS];
     for (int t = 0; three && t < DEPTH_TAPS * DEPTH_TAPS; t++)
         weights[t / DEPTH_TAPS][t % DEPTH_TAPS] = vec_set1(w[t * end->w_t]);
-    ptrdiff_t j = 0;
-    if (d->x_j == d->x_r)
-        for (; j + DEPTH_ROWS <= d->rows; j += DEPTH_ROWS, y += DEPTH_ROWS * d->y_j, x += DEPTH_ROWS * d->x_j) {
-            if (three) FN(depth_three)(y, x, weights, d, end, DEPTH_ROWS);
-            else FN(depth_any)(y, x, w, d, end, DEPTH_ROWS);
-        }
-    for (; j < d->rows; j++, y += d->y_j, x += d->x_j) {
-        if (three) FN(depth_three)(y, x, weights, d, end, 1);
-        else FN(depth_any)(y, x, w, d, end, 1);
+    for (ptrdiff_t j = 0, n; j < d->rows; j += n, y += n * d->y_j, x += n * d->x_j) {
+        n = cnn_min(most, d->rows - j);
+        switch (n) { SUM_CASE(1) SUM_CASE(2) SUM_CASE(3) SUM_CASE(4) }
     }
 }
 
@@ -101,11 +99,16 @@ static INLINE void FN(depth_grad_body)(REAL *dw, const REAL *dy, const REAL *x, 
     vec acc[DEPTH_TAPS][DEPTH_TAPS];
     UNROLL for (int r = 0; r < rb; r++)
         UNROLL for (int s = 0; s < sb; s++) acc[r][s] = (vec){0};
-    ptrdiff_t j = 0;
-    if (d->x_j == d->x_r)
-        for (; j + DEPTH_ROWS <= d->rows; j += DEPTH_ROWS, dy += DEPTH_ROWS * d->y_j, x += DEPTH_ROWS * d->x_j)
-            FN(depth_grad_rows)(acc, dy, x, d, taps, rb, sb, DEPTH_ROWS);
-    for (; j < d->rows; j++, dy += d->y_j, x += d->x_j) FN(depth_grad_rows)(acc, dy, x, d, taps, rb, sb, 1);
+    const ptrdiff_t most = d->x_j == d->x_r ? DEPTH_ROWS : 1;
+    for (ptrdiff_t j = 0, n; j < d->rows; j += n, dy += n * d->y_j, x += n * d->x_j) {
+        n = cnn_min(most, d->rows - j);
+        switch (n) {
+            case 1: FN(depth_grad_rows)(acc, dy, x, d, taps, rb, sb, 1); break;
+            case 2: FN(depth_grad_rows)(acc, dy, x, d, taps, rb, sb, 2); break;
+            case 3: FN(depth_grad_rows)(acc, dy, x, d, taps, rb, sb, 3); break;
+            case 4: FN(depth_grad_rows)(acc, dy, x, d, taps, rb, sb, 4); break;
+        }
+    }
     UNROLL for (int r = 0; r < rb; r++)
         UNROLL for (int s = 0; s < sb; s++) {
             REAL *to = dw + (r * d->s + s) * LANES;
@@ -127,6 +130,7 @@ void KERNEL(depth_grad)(REAL *dw, const REAL *dy, const REAL *x, const FN(cnn_de
 }
 
 #undef GRAD_CASE
+#undef SUM_CASE
 #undef DEPTH_ROWS
 #undef DEPTH_TAPS
 
