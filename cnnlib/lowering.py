@@ -19,7 +19,7 @@ import numpy as np
 
 from cnnlib.graph import Graph, Node, Shape
 from cnnlib.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
-from cnnlib.operations import Convolution, Dense, FromLanes, Operation, Pooling, ToLanes, lane_shape, lanes
+from cnnlib.operations import Convolution, Dense, Operation, Pooling, Relaid, lane_shape, lanes
 
 __all__ = ["Lowered", "Task", "lower"]
 
@@ -163,19 +163,18 @@ class _Lowering:
         self.result.shapes[value] = lane_shape(self.batch, self.graph.nodes[value].shape, self.dtype)
 
     def _plain(self, value: int) -> int:
-        return self._copied(value, FromLanes) if value in self.laid else value
+        return self._copied(value, to_lanes=False) if value in self.laid else value
 
     def _in_lanes(self, value: int) -> int:
-        return value if value in self.laid else self._copied(value, ToLanes)
+        return value if value in self.laid else self._copied(value, to_lanes=True)
 
-    def _copied(self, value: int, change: type[FromLanes] | type[ToLanes]) -> int:
+    def _copied(self, value: int, to_lanes: bool) -> int:
         if value not in self.copies:
             node: Node = self.graph.nodes[value]
             self.copies[value] = copy = len(self.result.shapes)
-            laid = change is ToLanes
-            shape = lane_shape(self.batch, node.shape, self.dtype) if laid else (self.batch, *node.shape)
+            shape = lane_shape(self.batch, node.shape, self.dtype) if to_lanes else (self.batch, *node.shape)
             self.result.shapes.append(shape)
-            if laid:
+            if to_lanes:
                 self.laid.add(copy)
-            self.result.tasks.append(Task(change(), (value,), copy))
+            self.result.tasks.append(Task(Relaid(to_lanes), (value,), copy))
         return self.copies[value]

@@ -10,7 +10,6 @@ is the lane layout of vectors, ⌈N/L⌉ × (C·H·W·L).
 
 from __future__ import annotations
 
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from cnnlib.layers.parameter import add_grads, grad_slots
 if TYPE_CHECKING:
     from cnnlib.optim import Updates
 
-__all__ = ["Convolution", "Dense", "FromLanes", "Operation", "Pooling", "ToLanes", "lane_shape", "lanes"]
+__all__ = ["Convolution", "Dense", "Operation", "Pooling", "Relaid", "lane_shape", "lanes"]
 
 Array = NDArray[Any]
 
@@ -223,43 +222,28 @@ class Pooling(Operation):
         return type(self.pool).__name__
 
 
-class FromLanes(Operation):
-    """Images from lane layout to N × C × H × W."""
+class Relaid(Operation):
+    """Images or vectors from N × … to lane layout, or back."""
+
+    def __init__(self, to_lanes: bool) -> None:
+        self.to_lanes = to_lanes
 
     def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
-        _from_lanes(out, x)
+        _relay(out, x, self.to_lanes)
         return out, None
 
     def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
         assert outs[0] is not None
-        _to_lanes(outs[0], dy)
+        _relay(outs[0], dy, not self.to_lanes)
         return (outs[0],)
 
     def __repr__(self) -> str:
-        return "lanes → NCHW"
+        return "NCHW → lanes" if self.to_lanes else "lanes → NCHW"
 
 
-class ToLanes(Operation):
-    """Images N × C × H × W to lane layout."""
-
-    def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
-        _to_lanes(out, x)
-        return out, None
-
-    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
-        assert outs[0] is not None
-        _from_lanes(outs[0], dy)
-        return (outs[0],)
-
-    def __repr__(self) -> str:
-        return "NCHW → lanes"
-
-
-def _to_lanes(y: Array, x: Array) -> None:
-    rows = np.ascontiguousarray(x).reshape(len(x), prod(x.shape[1:]))
-    _kernels.to_lanes[ELEMENTS[x.dtype]](y.reshape(-1), rows)
-
-
-def _from_lanes(x: Array, y: Array) -> None:
-    rows = x.reshape(len(x), prod(x.shape[1:]))
-    _kernels.from_lanes[ELEMENTS[x.dtype]](rows, np.ascontiguousarray(y).reshape(-1))
+def _relay(y: Array, x: Array, to_lanes: bool) -> None:
+    x = np.ascontiguousarray(x)
+    if to_lanes:
+        _kernels.to_lanes[ELEMENTS[x.dtype]](y.reshape(-1), x.reshape(len(x), -1))
+    else:
+        _kernels.from_lanes[ELEMENTS[x.dtype]](y.reshape(len(y), -1), x.reshape(-1))
