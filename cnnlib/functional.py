@@ -402,10 +402,7 @@ def affine(x: Array, scale: float, offset: float = 0.0, *, out: Array | None = N
     >>> affine(np.array([1.0, 2.0]), 3, -1).tolist()
     [2.0, 5.0]
     """
-    x = as_array(x, "x")
-    result = output(out, "out", x.shape, unless_same(x, out))
-    _kernel(_kernels.affine, x)(result.reshape(-1), x.reshape(-1), scale, offset)
-    return result
+    return _each(_kernels.affine, x, out, scale, offset)
 
 
 def reciprocal(x: Array, numerator: float = 1.0, *, out: Array | None = None) -> Array:
@@ -414,10 +411,7 @@ def reciprocal(x: Array, numerator: float = 1.0, *, out: Array | None = None) ->
     >>> reciprocal(np.array([1.0, 2.0]), 6).tolist()
     [6.0, 3.0]
     """
-    x = as_array(x, "x")
-    result = output(out, "out", x.shape, unless_same(x, out))
-    _kernel(_kernels.reciprocal, x)(result.reshape(-1), x.reshape(-1), numerator)
-    return result
+    return _each(_kernels.reciprocal, x, out, numerator)
 
 
 def relu(x: Array, *, out: Array | None = None) -> Array:
@@ -426,10 +420,7 @@ def relu(x: Array, *, out: Array | None = None) -> Array:
     >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 2.0]
     """
-    x = as_array(x, "x")
-    result = output(out, "out", x.shape, unless_same(x, out))
-    _kernel(_kernels.relu_forward, x)(result.reshape(-1), x.reshape(-1))
-    return result
+    return _each(_kernels.relu_forward, x, out)
 
 
 def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> Array:
@@ -438,12 +429,7 @@ def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> 
     >>> relu_backward(np.array([1.0, 1.0, 1.0]), np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 1.0]
     """
-    x = as_array(x, "x")
-    grad_output = as_array(grad_output, "grad_output", like=x)
-    expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
-    result = output(out, "out", x.shape, unless_same(x, out), unless_same(grad_output, out))
-    _kernel(_kernels.relu_grad, x)(result.reshape(-1), grad_output.reshape(-1), x.reshape(-1))
-    return result
+    return _each_backward(_kernels.relu_grad, grad_output, x, "x", out)
 
 
 def sigmoid(x: Array, *, out: Array | None = None) -> Array:
@@ -454,10 +440,7 @@ def sigmoid(x: Array, *, out: Array | None = None) -> Array:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [0.0, 0.5, 1.0]
     """
-    x = as_array(x, "x")
-    result = output(out, "out", x.shape, unless_same(x, out))
-    _kernel(_kernels.sigmoid_forward, x)(result.reshape(-1), x.reshape(-1))
-    return result
+    return _each(_kernels.sigmoid_forward, x, out)
 
 
 def sigmoid_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
@@ -466,12 +449,7 @@ def sigmoid_backward(grad_output: Array, y: Array, *, out: Array | None = None) 
     >>> sigmoid_backward(np.array([2.0]), np.array([0.5])).tolist()
     [0.5]
     """
-    y = as_array(y, "y")
-    grad_output = as_array(grad_output, "grad_output", like=y)
-    expect_shape(grad_output, "grad_output", y.shape, "the shape of y")
-    result = output(out, "out", y.shape, unless_same(y, out), unless_same(grad_output, out))
-    _kernel(_kernels.sigmoid_grad, y)(result.reshape(-1), grad_output.reshape(-1), y.reshape(-1))
-    return result
+    return _each_backward(_kernels.sigmoid_grad, grad_output, y, "y", out)
 
 
 def tanh(x: Array, *, out: Array | None = None) -> Array:
@@ -480,10 +458,7 @@ def tanh(x: Array, *, out: Array | None = None) -> Array:
     >>> tanh(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [-1.0, 0.0, 1.0]
     """
-    x = as_array(x, "x")
-    result = output(out, "out", x.shape, unless_same(x, out))
-    _kernel(_kernels.tanh_forward, x)(result.reshape(-1), x.reshape(-1))
-    return result
+    return _each(_kernels.tanh_forward, x, out)
 
 
 def tanh_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
@@ -492,12 +467,7 @@ def tanh_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> 
     >>> tanh_backward(np.array([2.0]), np.array([0.5])).tolist()
     [1.5]
     """
-    y = as_array(y, "y")
-    grad_output = as_array(grad_output, "grad_output", like=y)
-    expect_shape(grad_output, "grad_output", y.shape, "the shape of y")
-    result = output(out, "out", y.shape, unless_same(y, out), unless_same(grad_output, out))
-    _kernel(_kernels.tanh_grad, y)(result.reshape(-1), grad_output.reshape(-1), y.reshape(-1))
-    return result
+    return _each_backward(_kernels.tanh_grad, grad_output, y, "y", out)
 
 
 def leaky_relu(x: Array, negative_slope: float = 0.01, *, out: Array | None = None) -> Array:
@@ -506,10 +476,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01, *, out: Array | None = No
     >>> leaky_relu(np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
     [-1.0, 0.0, 3.0]
     """
-    x = as_array(x, "x")
-    result = output(out, "out", x.shape, unless_same(x, out))
-    _kernel(_kernels.leaky_relu_forward, x)(result.reshape(-1), x.reshape(-1), negative_slope)
-    return result
+    return _each(_kernels.leaky_relu_forward, x, out, negative_slope)
 
 
 def leaky_relu_backward(
@@ -520,13 +487,7 @@ def leaky_relu_backward(
     >>> leaky_relu_backward(np.array([4.0, 4.0, 4.0]), np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
     [2.0, 2.0, 4.0]
     """
-    x = as_array(x, "x")
-    grad_output = as_array(grad_output, "grad_output", like=x)
-    expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
-    result = output(out, "out", x.shape, unless_same(x, out), unless_same(grad_output, out))
-    flat = result.reshape(-1), grad_output.reshape(-1), x.reshape(-1)
-    _kernel(_kernels.leaky_relu_grad, x)(*flat, negative_slope)
-    return result
+    return _each_backward(_kernels.leaky_relu_grad, grad_output, x, "x", out, negative_slope)
 
 
 def prelu(x: Array, weight: Array, *, out: Array | None = None) -> Array:
@@ -822,6 +783,26 @@ def _kernel(function: Any, like: Array) -> Callable[..., Any]:
     """The instance of a kernel for an array's element type."""
     instance: Callable[..., Any] = function[ELEMENTS[like.dtype]]
     return instance
+
+
+def _each(kernel: Any, x: Array, out: Array | None, *settings: float) -> Array:
+    """Return what a kernel gives for x element by element."""
+    x = as_array(x, "x")
+    result = output(out, "out", x.shape, unless_same(x, out))
+    _kernel(kernel, x)(result.reshape(-1), x.reshape(-1), *settings)
+    return result
+
+
+def _each_backward(
+    kernel: Any, grad_output: Array, kept: Array, name: str, out: Array | None, *settings: float
+) -> Array:
+    """Return the gradient of an element-wise function from that of its output and the array that forward kept."""
+    kept = as_array(kept, name)
+    grad_output = as_array(grad_output, "grad_output", like=kept)
+    expect_shape(grad_output, "grad_output", kept.shape, f"the shape of {name}")
+    result = output(out, "out", kept.shape, unless_same(kept, out), unless_same(grad_output, out))
+    _kernel(kernel, kept)(result.reshape(-1), grad_output.reshape(-1), kept.reshape(-1), *settings)
+    return result
 
 
 def _arithmetic(a: Array, b: Array, operation: int, out: Array | None) -> Array:
