@@ -590,7 +590,7 @@ def set_isa(str name):
 def set_algorithm(str name):
     """Compute convolutions by another algorithm, process-wide; not while other threads run kernels."""
     if cnn_set_algorithm(name.encode()) != 0:
-        raise ConfigError(f"algorithm {name!r} is unknown: use 'accurate' or 'direct'")
+        raise ConfigError(f"algorithm {name!r} is unknown: use 'accurate', 'direct' or 'fast'")
 
 
 def get_algorithm():

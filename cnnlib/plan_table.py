@@ -21,8 +21,6 @@ Array = NDArray[Any]
 
 # The machine of the prediction: two vectors multiplied and added a cycle, eight bytes moved.
 VECTORS, BYTES = 2, 8
-# Multiply-adds of a tile of Winograd's, against those of the direct sum: 36 for 4×4 outputs of 3×3 taps, or 2×2 of 5×5.
-TILE_SAVING = {3: 36 / 144, 5: 36 / 100}
 
 
 @dataclass(frozen=True)
@@ -151,8 +149,9 @@ def _cost(plan: Plan, step: Step) -> tuple[str, int, float]:
         done += count
         if isinstance(run, Convolution) and layer is run.conv:
             algorithm = run.way((batch, *shapes[0]))
-            if algorithm == "tiles":
-                done += count * (TILE_SAVING[run.conv.weight.data.shape[2]] - 1)
+            if algorithm.startswith("tiles"):
+                tile, taps = int(algorithm[-1]), run.conv.weight.data.shape[2]
+                done += count * ((tile / (taps * (tile + 1 - taps))) ** 2 - 1)
     passes = 3 if training else 1
     return algorithm, madds, passes * (done / (VECTORS * lanes(dtype)) + moved / BYTES)
 

@@ -84,13 +84,13 @@ int cnn_set_isa(const char *name) {
     return -1;
 }
 
-static const char *const algorithms[] = {"accurate", "direct"};
+static const char *const algorithms[] = {"accurate", "direct", "fast"};
 static const char *algorithm = "accurate";
 
 const char *cnn_get_algorithm(void) { return algorithm; }
 
 int cnn_set_algorithm(const char *name) {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         if (!strcmp(algorithms[i], name)) {
             algorithm = algorithms[i];
             return 0;

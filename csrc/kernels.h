@@ -28,13 +28,14 @@ typedef struct {
 
 /* One register tile of a matrix product, mb rows by nb vectors:
  *   c[i*c_i + j*c_j + l] = init + sum over p < depth: a[i*a_i + p*a_p] * b[p*b_p + j*b_j + l]
- * init is bias[i], or the former c where accumulate is set, or 0; with relu, c = max(c, 0) in the end, NaN stays NaN.
+ * init is bias[i], or the former c where accumulate is set, or 0; where `apart` is set, too, the former c is added in the
+ * end: long sums are made of short ones then, which rounds less; with relu, c = max(c, 0) in the end, NaN stays NaN.
  * Of the last vector only the first `tail` lanes are read and written. */
 typedef struct {
     REAL *c;
     const REAL *a, *b, *bias;
     ptrdiff_t c_i, c_j, a_i, a_p, b_p, b_j, depth;
-    int tail, accumulate, relu;
+    int tail, accumulate, apart, relu;
 } FN(cnn_gemm_tile);
 
 /* Dot products of few vectors with many: y[n*outputs + j] = bias[j] + sum over p < depth: x[n*depth + p] * w[j*depth + p]
@@ -98,19 +99,21 @@ typedef struct {
     K(grad_tile, (const FN(cnn_grad_tile) * t, int kb, int tb))                                                     \
     K(gemm_tile, (const FN(cnn_gemm_tile) * t, int mb, int nb))                                                     \
     K(tap_tile, (const FN(cnn_tap_tile) * t, int mb, int nb))                                                       \
-    /* u[f*u_f + l] = frequency f of the filter in lane l < lanes; w: lane planes of taps*taps positions, turned by      \
-     * 180 degrees if flip; taps 3 or 5 */                                                                          \
-    K(wino_weights, (REAL *u, ptrdiff_t u_f, const REAL *w, int taps, int flip, int lanes))                         \
-    /* v[f*v_f + t*v_t + l] = frequency f of the 6x6 tile at x + t*x_t; its rows x_r apart; t < tiles */            \
-    K(wino_input, (REAL *v, ptrdiff_t v_f, ptrdiff_t v_t, const REAL *x, ptrdiff_t x_r, ptrdiff_t x_t, ptrdiff_t tiles)) \
-    /* The same of the size x size tile of an output's gradient, as if it were a filter; size 4 or 2 */             \
+    /* Winograd's n×n tiles, n*n frequencies f each, for filters of taps×taps; m = n + 1 - taps:                    \
+     * u[f*u_f + l] = frequency f of the filter in lane l < lanes; w: lane planes of taps*taps positions, turned by \
+     * 180 degrees if flip */                                                                                       \
+    K(wino_weights, (REAL *u, ptrdiff_t u_f, const REAL *w, int flip, int lanes, int taps, int n))                  \
+    /* v[f*v_f + t*v_t + l] = frequency f of the n×n tile at x + t*x_t; its rows x_r apart; t < tiles */            \
+    K(wino_input, (REAL *v, ptrdiff_t v_f, ptrdiff_t v_t, const REAL *x, ptrdiff_t x_r, ptrdiff_t x_t, ptrdiff_t tiles, \
+                   int n))                                                                                          \
+    /* y: rows y_r apart, tile t at y + t*m*L = bias + the m×m outputs of v[f*v_f + t*L + l] */                     \
+    K(wino_output, (REAL *y, ptrdiff_t y_r, const REAL *v, ptrdiff_t v_f, REAL bias, ptrdiff_t tiles, int taps, int n)) \
+    /* v[f*v_f + t*v_t + l] = frequency f of the m×m tile of an output's gradient, as if it were a filter */        \
     K(wino_factor, (REAL *v, ptrdiff_t v_f, ptrdiff_t v_t, const REAL *dy, ptrdiff_t y_r, ptrdiff_t y_t,            \
-                    ptrdiff_t tiles, int size))                                                                     \
-    /* w[t*L + l], t < taps*taps: the filter's gradient from its frequencies, the sums over p < parts of            \
-     * m[f*m_f + p*m_p + l]; taps 3 or 5 */                                                                         \
-    K(wino_taps, (REAL *w, const REAL *m, ptrdiff_t m_f, ptrdiff_t parts, ptrdiff_t m_p, int taps))                 \
-    /* y: rows y_r apart, tile t at y + t*size*L = bias + the size x size outputs (4 or 2) of m[f*m_f + t*L + l] */  \
-    K(wino_output, (REAL *y, ptrdiff_t y_r, const REAL *m, ptrdiff_t m_f, REAL bias, ptrdiff_t tiles, int size))    \
+                    ptrdiff_t tiles, int taps, int n))                                                              \
+    /* w[t*L + l], t < taps*taps: the filter's gradient from its frequencies, sums over p < parts of                \
+     * v[f*v_f + p*v_p + l] */                                                                                      \
+    K(wino_taps, (REAL *w, const REAL *v, ptrdiff_t v_f, ptrdiff_t parts, ptrdiff_t v_p, int taps, int n))          \
     /* y[j*y_j + i] from sum over r, s: w[(r*d.s + s)*w_t] * x[j*x_j + r*x_r + tap[s] + i]; j < rows, i < cols */   \
     K(depth_sum, (REAL *y, const REAL *x, const REAL *w, const FN(cnn_depth) * d, const FN(cnn_depth_end) * end))   \
     /* dw[(r*d.s + s)*L + l] += its share, any, of sum over j, i: dy[j*y_j + i] * x[j*x_j + r*x_r + tap[s] + i] */  \

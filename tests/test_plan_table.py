@@ -34,7 +34,7 @@ def test_lenet_is_five_steps(batch: int, training: bool) -> None:
 def test_the_algorithm_is_shown() -> None:
     model, before = lenet5(rng=0), config.get_algorithm()
     try:
-        for name, shown in (("direct", "direct"), ("accurate", "tiles")):
+        for name, shown in (("direct", "direct"), ("accurate", "tiles 7×7"), ("fast", "tiles 8×8")):
             cnnlib.set_algorithm(name)
             assert [row.algorithm for row in model.plan(16, rounds=1).rows][:2] == ["direct", shown]
     finally:

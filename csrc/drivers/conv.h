@@ -103,3 +103,33 @@ static void FN(conv_halo)(FN(conv) * c) {
     e->rows = e->top + c->row.in + below;
     e->cols = e->left + c->col.in + right;
 }
+
+/* ---- the choice between tiles and the direct sum ------------------------------------------------------------ */
+
+/* Products of a channel pair in n×n tiles that cover the outputs. */
+static double FN(tile_products)(const cnn_conv2d *p, int n, ptrdiff_t out_h, ptrdiff_t out_w) {
+    const ptrdiff_t m = n + 1 - p->r;
+    return (double)cnn_ceil_div(out_h, m) * (double)cnn_ceil_div(out_w, m) * n * n;
+}
+
+/* Winograd's tile size for a convolution of this many outputs, or 0: the direct sum is less work. By multiply-adds (a
+ * vector load or store counted as one): `products` those of a pair of pixels, `moves` what comes with each tile.
+ * A function of the sizes and the instruction set alone, so that the same problem takes the same way everywhere.
+ * Few images are cut into patches, for which odd tiles are wasteful. */
+static int FN(tile_size)(const cnn_conv2d *p, double direct, double products, double moves, ptrdiff_t out_h, ptrdiff_t out_w,
+                         int even) {
+    const char *algorithm = cnn_get_algorithm();
+    if (p->r != p->s || (p->r != 3 && p->r != 5) || p->stride_h != 1 || p->stride_w != 1 || p->dilation_h != 1 ||
+        p->dilation_w != 1 || !strcmp(algorithm, "direct"))
+        return 0;
+    double least = 0.9 * (double)(out_h * out_w) * (double)(p->r * p->s) * direct;
+    int best = 0;
+    for (int n = 6; n <= 8; n++) {
+        if ((n == 7 && (even || p->r == 3)) || (n == 8 && strcmp(algorithm, "fast"))) continue;
+        const double cost = FN(tile_products)(p, n, out_h, out_w) * (products + moves);
+        if (cost >= least) continue;
+        least = cost;
+        best = n;
+    }
+    return best;
+}

@@ -49,14 +49,21 @@ static void FN(tell_pointwise)(cnn_conv2d *p, cnn_conv2d_fusion *f) {
     f->x_lanes = f->y_lanes = 1;
 }
 
+static int FN(conv_tile)(const cnn_conv2d *p, ptrdiff_t cin, ptrdiff_t cout, ptrdiff_t out_h, ptrdiff_t out_w, ptrdiff_t L) {
+    const double in = (double)cin, out = (double)cout;
+    return FN(tile_size)(p, in * out, in * out, 5 * in + 8 * out, out_h, out_w, 2 * p->n <= L);
+}
+
 /* Chooses the way and decides how the work is cut. Lane layout and fused gradients want whole images in the lanes. */
 static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, int whole) {
     FN(conv) *c = &v->conv;
     const ptrdiff_t L = c->table->lanes;
-    v->by_tiles = FN(winograd_pays)(p, c->cin, c->cout, c->grid.h, c->grid.w);
+    v->by_tiles = FN(conv_tile)(p, c->cin, c->cout, c->grid.h, c->grid.w, L);
+    v->tiles.n = v->by_tiles;
+    v->tiles.frequencies = v->tiles.n * v->tiles.n;
     v->tiles.taps = (int)p->r;
     v->tiles.flip = gradient;
-    v->tiles.m = 7 - p->r;
+    v->tiles.m = v->tiles.n + 1 - p->r;
     const ptrdiff_t pool = c->to.pool ? 2 : 1;
     const ptrdiff_t least_h = v->by_tiles ? v->tiles.m : gradient ? p->stride_h * pool : pool;
     const ptrdiff_t least_w = v->by_tiles ? v->tiles.m : gradient ? p->stride_w * pool : pool;
@@ -77,9 +84,9 @@ static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, 
 const char *FN(cnn_conv2d_way)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, int gradient) {
     if (FN(depthwise_pays)(p, f)) return "depthwise";
     const ptrdiff_t cin = p->c / p->groups, cout = p->k / p->groups;
-    const int by_tiles = gradient ? FN(winograd_pays)(p, cout, cin, p->h, p->w)
-                                  : FN(winograd_pays)(p, cin, cout, p->oh, p->ow);
-    return by_tiles ? "tiles" : "direct";
+    const ptrdiff_t L = FN(cnn_kernels)()->lanes;
+    const int n = gradient ? FN(conv_tile)(p, cout, cin, p->h, p->w, L) : FN(conv_tile)(p, cin, cout, p->oh, p->ow, L);
+    return n == 6 ? "tiles 6×6" : n == 7 ? "tiles 7×7" : n == 8 ? "tiles 8×8" : "direct";
 }
 
 static void FN(conv_carve)(FN(conv_pass) * v, cnn_carver *carver) {

@@ -16,7 +16,7 @@ static void FN(grad_b_task)(const void *context, ptrdiff_t k, int thread) {
 
 /* dw's way, and whether it reads x as lane planes. */
 typedef struct {
-    int by_tiles, reads_planes;
+    int by_tiles, reads_planes; /* tiles of this size, or 0 */
     FN(grad_w) direct;
     FN(wino_grad) tiles;
 } FN(dw_pass);
@@ -100,7 +100,7 @@ cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
     const int undone = f->relu || f->pool, whole = undone || f->x_lanes || f->y_lanes || 2 * p->n > t->lanes;
     FN(conv_pass) v = {.conv = {.w = w, .to = {.y = dx}}};
     FN(conv_tell)(&v.conv, p, f, 1);
-    FN(dw_pass) g = {.by_tiles = dw && FN(wino_grad_pays)(t, p), .direct = {.table = t, .p = p, .dw = dw},
+    FN(dw_pass) g = {.by_tiles = dw ? FN(wino_grad_tile)(t, p) : 0, .direct = {.table = t, .p = p, .dw = dw},
                      .tiles = {.table = t, .dw = dw}};
     FN(source) *from = &v.conv.from, plain = v.conv.from, *in = &g.direct.x;
     *in = (FN(source)){.table = t, .edge = v.conv.to.edge, .x = x};
@@ -121,7 +121,7 @@ cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
         if (g.by_tiles) {
             in->edge.rows = in->edge.h;
             in->edge.cols = in->edge.w;
-            FN(wino_grad_size)(&g.tiles, p, f->x_lanes ? in : NULL, x, undone || f->y_lanes ? from : NULL, dy);
+            FN(wino_grad_size)(&g.tiles, p, g.by_tiles, f->x_lanes ? in : NULL, x, undone || f->y_lanes ? from : NULL, dy);
         } else if (dw) FN(grad_w_size)(&g.direct, &grid);
         return FN(grad_run)(&g, dx ? &v : NULL, from, &grid);
     }
@@ -129,7 +129,7 @@ cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
     cnn_status status = CNN_OK;
     if (dx) status = FN(conv_alone)(&v);
     if (g.by_tiles && status == CNN_OK) {
-        FN(wino_grad_size)(&g.tiles, p, NULL, x, NULL, dy);
+        FN(wino_grad_size)(&g.tiles, p, g.by_tiles, NULL, x, NULL, dy);
         status = FN(tiles_alone)(&g.tiles);
     } else if (dw && status == CNN_OK) {
         FN(edge) grid = plain.edge;

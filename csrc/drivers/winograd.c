@@ -1,22 +1,20 @@
-/* Convolution of stride 1 by Winograd's tiles (kernels/winograd.c), forward and input gradient.
+/* Convolution of stride 1 by Winograd's tiles (kernels/winograd.c), n×n inputs each, forward and input gradient.
  *
  * The input gradient at stride 1 is a forward convolution of dy with the filters turned by 180 degrees, input and output
  * channels exchanged, and padding taps - 1 - pad.
  *
- * 1. filters -> u [36][group][output channel][input channel], a frequency being one element of the 6×6 tile
- * 2. per unit (conv group, T tiles, each of L images): v [36][panel][input channel][NB][L], a panel being NB of the
- *    tiles; then for KB output channels at a time, product [36][KB][T][L], one matrix product per frequency, and from
+ * 1. filters -> u [n²][group][output channel][input channel], a frequency being one element of a tile
+ * 2. per unit (conv group, T tiles, each of L images): v [n²][panel][input channel][NB][L], a panel being NB of the
+ *    tiles; then for KB output channels at a time, product [n²][KB][T][L], one matrix product per frequency, and from
  *    there through the sink.
  *
  * A unit is tiles of one lane group, as many as leave its arrays in a second-level cache, but at least so many that each
  * filter, read from further away, is used often enough. Where there are fewer units than threads could use, the
  * channels and frequencies of one unit, then of all lane groups together, are shared out instead. */
 
-#define FREQUENCIES 36
-
 typedef struct {
     FN(conv) * conv;
-    int taps, flip;
+    int taps, flip, n, frequencies, align;      /* a unit begins at a multiple of `align` tiles */
     ptrdiff_t m, tiles_h, tiles_w;              /* m×m outputs a tile; tiles of a plane */
     ptrdiff_t unit_g, unit_h, unit_w, units_h, units_w; /* lane groups and tiles of a unit, units of a plane */
     ptrdiff_t u_f, v_f, kb, groups, unit;       /* groups: lane groups at hand; unit: the one that is shared out */
@@ -33,7 +31,7 @@ static void FN(wino_pack)(const void *context, ptrdiff_t task, int thread) {
     for (ptrdiff_t i = 0; i < c->cin; i += L) {
         const int n = (int)cnn_min(L, c->cin - i);
         c->table->lanes_from_planes(lanes, c->w + group * c->w_group + out * c->w_out + i * c->w_in, c->w_in, n, area);
-        c->table->wino_weights(p->u + task * c->cin + i, p->u_f, lanes, p->taps, p->flip, n);
+        c->table->wino_weights(p->u + task * c->cin + i, p->u_f, lanes, p->flip, n, p->taps, p->n);
     }
 }
 
@@ -48,8 +46,8 @@ static FN(wino_place) FN(wino_unit)(const FN(winograd) * p, ptrdiff_t unit) {
     FN(wino_place) place = {.lane_group = rest / conv_groups * p->unit_g, .group = rest % conv_groups,
                             .row = row * p->unit_h};
     place.lane_groups = cnn_min(p->unit_g, p->groups - place.lane_group);
-    place.col = p->tiles_w * col / p->units_w;
-    place.cols = p->tiles_w * (col + 1) / p->units_w - place.col;
+    place.col = p->tiles_w * col / p->units_w / p->align * p->align;
+    place.cols = (col + 1 < p->units_w ? p->tiles_w * (col + 1) / p->units_w / p->align * p->align : p->tiles_w) - place.col;
     place.rows = cnn_min(p->unit_h, p->tiles_h - place.row);
     place.tiles = place.lane_groups * place.rows * place.cols;
     return place;
@@ -77,31 +75,41 @@ static void FN(wino_transform)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t
                 const ptrdiff_t n = cnn_min(end - tile, at.cols - col);
                 const ptrdiff_t from = (c->top + (at.row + r) * p->m) * width + c->left + (at.col + col) * p->m;
                 c->table->wino_input(v + (begin * c->cin + i * (end - begin) + tile - begin) * L, p->v_f, L, x + from * L,
-                                     width * L, p->m * L, n);
+                                     width * L, p->m * L, n, p->n);
                 tile += n;
                 col += n;
             }
     }
 }
 
-/* The products of frequency f for output channels [k0, k1); product holds [36][k1 - k0][T][L]. */
+/* Rounding in long sums makes most of the tiles' error: so many input channels are added up at a time, or half of few, of
+ * which a direct sum is very accurate. */
+#define WINO_CHAIN 128
+#define WINO_FEW 48
+
+/* The products of frequency f for output channels [k0, k1); product holds [n²][k1 - k0][T][L]. */
 static void FN(wino_multiply)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t f, ptrdiff_t k0, ptrdiff_t k1,
                               const REAL *v, REAL *product) {
     const FN(wino_place) at = FN(wino_unit)(p, unit);
     const FN(conv) *c = p->conv;
     const ptrdiff_t L = c->table->lanes, panels = FN(wino_panels)(p, at.tiles);
     const ptrdiff_t rows = cnn_ceil_div(k1 - k0, c->table->gemm_mb);
-    FN(cnn_gemm_tile) tile = {.c_i = at.tiles * L, .c_j = L, .a_i = c->cin, .a_p = 1, .b_j = L, .depth = c->cin,
-                              .tail = (int)L};
+    const ptrdiff_t chains = c->cin > WINO_FEW ? cnn_ceil_div(c->cin, WINO_CHAIN) : c->cin > WINO_FEW / 3 ? 2 : 1;
+    FN(cnn_gemm_tile) tile = {.c_i = at.tiles * L, .c_j = L, .a_i = c->cin, .a_p = 1, .b_j = L, .tail = (int)L, .apart = 1};
     for (ptrdiff_t j = 0; j < panels; j++) {
         const ptrdiff_t from = at.tiles * j / panels, to = at.tiles * (j + 1) / panels;
-        tile.b = v + f * p->v_f + from * c->cin * L;
         tile.b_p = (to - from) * L;
-        for (ptrdiff_t i = 0; i < rows; i++) {
-            const ptrdiff_t begin = (k1 - k0) * i / rows, end = (k1 - k0) * (i + 1) / rows;
-            tile.a = p->u + f * p->u_f + (at.group * c->cout + k0 + begin) * c->cin;
-            tile.c = product + (f * (k1 - k0) + begin) * at.tiles * L + from * L;
-            c->table->gemm_tile(&tile, (int)(end - begin), (int)(to - from));
+        for (ptrdiff_t chain = 0; chain < chains; chain++) {
+            const ptrdiff_t first = c->cin * chain / chains;
+            tile.b = v + f * p->v_f + from * c->cin * L + first * tile.b_p;
+            tile.depth = c->cin * (chain + 1) / chains - first;
+            tile.accumulate = chain > 0;
+            for (ptrdiff_t i = 0; i < rows; i++) {
+                const ptrdiff_t begin = (k1 - k0) * i / rows, end = (k1 - k0) * (i + 1) / rows;
+                tile.a = p->u + f * p->u_f + (at.group * c->cout + k0 + begin) * c->cin + first;
+                tile.c = product + (f * (k1 - k0) + begin) * at.tiles * L + from * L;
+                c->table->gemm_tile(&tile, (int)(end - begin), (int)(to - from));
+            }
         }
     }
 }
@@ -116,7 +124,7 @@ static void FN(wino_finish)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t k,
     for (ptrdiff_t g = 0; g < at.lane_groups; g++) {
         for (ptrdiff_t r = 0; r < at.rows; r++, from += at.cols * L)
             c->table->wino_output(strip + r * m * cols * L, cols * L, from, rows * at.tiles * L,
-                                  c->bias ? c->bias[channel] : 0, at.cols, (int)m);
+                                  c->bias ? c->bias[channel] : 0, at.cols, p->taps, p->n);
         FN(sink_rows)(c->table, &c->to, c->from.first + at.lane_group + g, channel, strip, cols, at.row * m, at.rows * m,
                       at.col * m, cols);
     }
@@ -129,7 +137,7 @@ static void FN(wino_task)(const void *context, ptrdiff_t unit, int thread) {
     for (ptrdiff_t i = 0; i < c->cin; i++) FN(wino_transform)(p, unit, i, v);
     for (ptrdiff_t k0 = 0; k0 < c->cout; k0 += p->kb) {
         const ptrdiff_t k1 = cnn_min(c->cout, k0 + p->kb);
-        for (ptrdiff_t f = 0; f < FREQUENCIES; f++) FN(wino_multiply)(p, unit, f, k0, k1, v, product);
+        for (ptrdiff_t f = 0; f < p->frequencies; f++) FN(wino_multiply)(p, unit, f, k0, k1, v, product);
         for (ptrdiff_t k = k0; k < k1; k++) FN(wino_finish)(p, unit, k, k - k0, k1 - k0, product, strip);
     }
 }
@@ -184,13 +192,14 @@ static int FN(wino_size)(FN(winograd) * p, FN(conv) * c) {
     const FN(cnn_table) *table = c->table;
     const ptrdiff_t L = table->lanes, nb = table->gemm_nb, mb = table->gemm_mb, size = (ptrdiff_t)sizeof(REAL);
     const ptrdiff_t lane_groups = cnn_ceil_div(FN(edge_items)(&c->grid), L), kb = cnn_min(c->cout, 4 * mb);
-    const ptrdiff_t most = cnn_max(WINO_MIN_TILES * nb, WINO_BYTES / (FREQUENCIES * (c->cin + kb) * L * size) / nb * nb);
+    const ptrdiff_t most = cnn_max(WINO_MIN_TILES * nb, WINO_BYTES / (p->frequencies * (c->cin + kb) * L * size) / nb * nb);
     p->unit_g = 1;
+    p->align = c->to.pool && p->m % 2 ? 2 : 1; /* pooling takes two rows and columns at a time */
     p->units_w = cnn_ceil_div(p->tiles_w, most);
-    p->unit_w = cnn_ceil_div(p->tiles_w, p->units_w);
-    p->unit_h = cnn_min(p->tiles_h, cnn_max(1, most / p->tiles_w));
+    p->unit_w = cnn_min(p->tiles_w, cnn_ceil_div(p->tiles_w, p->units_w) + p->align - 1);
+    p->unit_h = cnn_min(p->tiles_h, cnn_max(1, most / p->tiles_w / p->align) * p->align);
     p->units_h = cnn_ceil_div(p->tiles_h, p->unit_h);
-    const double work = (double)lane_groups * (double)(p->tiles_h * p->tiles_w * L * FREQUENCIES) *
+    const double work = (double)lane_groups * (double)(p->tiles_h * p->tiles_w * L * p->frequencies) *
                         (double)(c->groups * c->cin * c->cout);
     const int threads = cnn_threads_for(work / 4);
     const ptrdiff_t units = c->groups * p->units_h * p->units_w; /* of a lane group */
@@ -202,8 +211,8 @@ static int FN(wino_size)(FN(winograd) * p, FN(conv) * c) {
     p->kb = p->shared ? c->cout : kb;
     p->u_f = c->groups * c->cout * c->cin;
     p->v_f = (c->cin * tiles + 1 - c->cin * tiles % 2) * L; /* an odd number of vectors: spreads over the cache's sets */
-    p->v_size = FREQUENCIES * p->v_f;
-    p->product_size = FREQUENCIES * p->kb * tiles * L;
+    p->v_size = p->frequencies * p->v_f;
+    p->product_size = p->frequencies * p->kb * tiles * L;
     p->strip_size = p->m * p->m * p->unit_h * p->unit_w * L;
     p->scratch_size = p->v_size + p->product_size + p->strip_size;
     p->filters_size = p->taps * p->taps * L;
@@ -211,7 +220,7 @@ static int FN(wino_size)(FN(winograd) * p, FN(conv) * c) {
 }
 
 static void FN(wino_carve)(FN(winograd) * p, cnn_carver *carver, int threads) {
-    p->u = cnn_carve(carver, FREQUENCIES * p->u_f, sizeof(REAL));
+    p->u = cnn_carve(carver, p->frequencies * p->u_f, sizeof(REAL));
     p->filters = cnn_carve(carver, threads * p->filters_size, sizeof(REAL));
     p->scratch = cnn_carve(carver, p->shared ? p->scratch_size + threads * p->strip_size : threads * p->scratch_size,
                            sizeof(REAL));
@@ -231,20 +240,7 @@ static void FN(wino_run)(FN(winograd) * p, ptrdiff_t count, int threads) {
     }
     for (p->unit = 0; p->unit < units; p->unit++) {
         cnn_parallel_for(threads, p->conv->cin, FN(wino_shared_transform), p);
-        cnn_parallel_for(threads, FREQUENCIES, FN(wino_shared_multiply), p);
+        cnn_parallel_for(threads, p->frequencies, FN(wino_shared_multiply), p);
         cnn_parallel_for(threads, p->conv->cout, FN(wino_shared_finish), p);
     }
-}
-
-/* Whether tiles beat the direct sum, by multiply-adds (a vector load or store counted as one): a function of the sizes
- * alone, so that the same problem takes the same way everywhere. */
-static int FN(winograd_pays)(const cnn_conv2d *p, ptrdiff_t cin, ptrdiff_t cout, ptrdiff_t out_h, ptrdiff_t out_w) {
-    if (p->r != p->s || (p->r != 3 && p->r != 5) || p->stride_h != 1 || p->stride_w != 1 || p->dilation_h != 1 ||
-        p->dilation_w != 1 || !strcmp(cnn_get_algorithm(), "direct"))
-        return 0;
-    const ptrdiff_t m = 7 - p->r;
-    const double tiles = (double)cnn_ceil_div(out_h, m) * (double)cnn_ceil_div(out_w, m);
-    const double in = (double)cin, out = (double)cout;
-    const double by_tiles = tiles * FREQUENCIES * (in * out + 5 * in + 8 * out);
-    return by_tiles < 0.9 * (double)(out_h * out_w) * (double)(p->r * p->s) * in * out;
 }

@@ -1,8 +1,8 @@
-/* The weight gradient of a convolution of stride 1 by Winograd's tiles (kernels/winograd.c): the same 6×6 tiles of x as in
+/* The weight gradient of a convolution of stride 1 by Winograd's tiles (kernels/winograd.c): the same n×n tiles of x as in
  * the forward pass, with m×m tiles of dy in place of filters, added up over all tiles of all images; at the end each
- * sum of 36 frequencies becomes taps×taps gradients.
+ * sum of n² frequencies becomes taps×taps gradients.
  *
- * Sums run over images, so lanes are channels here. Per unit, P tiles of a few images: v [36][P][channels] of x and of dy, then for each frequency sums [rows][columns] += v' v, a matrix product. Its columns, in vectors, are input or
+ * Sums run over images, so lanes are channels here. Per unit, P tiles of a few images: v [n²][P][channels] of x and of dy, then for each frequency sums [rows][columns] += v' v, a matrix product. Its columns, in vectors, are input or
  * output channels, whichever fill vectors better, its rows the others.
  *
  * Units are dealt to `parts` sums in order; tasks are (part, conv group, block of rows). How many there are follows from
@@ -21,7 +21,7 @@ typedef struct {
     const cnn_conv2d *p;
     REAL *dw;
     FN(wino_factor) factor[2];                          /* rows, columns */
-    int rows_are_outputs;
+    int rows_are_outputs, n, frequencies;
     ptrdiff_t m, tiles_h, tiles_w;                      /* tiles of a plane */
     int at_once;                                        /* a task's sums are complete, and its own */
     ptrdiff_t unit_n, unit_h, unit_w, units_h, units_w, units; /* images and tiles of a unit, units of a plane and of all */
@@ -91,8 +91,8 @@ static void FN(wino_grad_transform)(const FN(wino_grad) * g, const FN(wino_facto
                                       u->row * g->m - f->pad_h, high, u->col * g->m - f->pad_w, wide);
             for (ptrdiff_t r = 0; r < u->rows; r++, from += g->m * wide * L) {
                 REAL *to = v + (i * u->rows + r) * u->cols * v_t + c;
-                if (f->size == 6) t->wino_input(to, v_f, v_t, from, wide * L, g->m * L, u->cols);
-                else t->wino_factor(to, v_f, v_t, from, wide * L, g->m * L, u->cols, (int)g->m);
+                if (f->size == g->n) t->wino_input(to, v_f, v_t, from, wide * L, g->m * L, u->cols, g->n);
+                else t->wino_factor(to, v_f, v_t, from, wide * L, g->m * L, u->cols, (int)g->p->r, g->n);
             }
         }
 }
@@ -100,12 +100,12 @@ static void FN(wino_grad_transform)(const FN(wino_grad) * g, const FN(wino_facto
 /* One row of channels: the parts' sums, from frequencies to taps, to their places in dw. */
 static void FN(wino_grad_row)(const FN(wino_grad) * g, ptrdiff_t group, ptrdiff_t row, const REAL *sums, REAL *taps) {
     const FN(wino_factor) *columns = &g->factor[1];
-    const ptrdiff_t L = g->table->lanes, area = g->p->r * g->p->s, parts_stride = g->p->groups * FREQUENCIES * g->frequency;
+    const ptrdiff_t L = g->table->lanes, area = g->p->r * g->p->s, parts_stride = g->p->groups * g->frequencies * g->frequency;
     const ptrdiff_t cin = g->p->c / g->p->groups, cout = g->p->k / g->p->groups;
     const ptrdiff_t row_size = g->rows_are_outputs ? cin * area : area, column_size = g->rows_are_outputs ? area : cin * area;
     REAL *dw = g->dw + group * cout * cin * area + row * row_size;
     for (ptrdiff_t c = 0; c < columns->channels; c += L) {
-        g->table->wino_taps(taps, sums + c, g->frequency, g->parts, parts_stride, (int)g->p->r);
+        g->table->wino_taps(taps, sums + c, g->frequency, g->parts, parts_stride, (int)g->p->r, g->n);
         g->table->planes_from_lanes(dw + c * column_size, column_size, (int)cnn_min(L, columns->channels - c), taps, area);
     }
 }
@@ -118,7 +118,7 @@ static void FN(wino_grad_task)(const void *context, ptrdiff_t task, int thread) 
     const ptrdiff_t row = block * g->block, count = cnn_min(g->block, rows->channels - row);
     REAL *strip = g->scratch + thread * g->scratch_size, *v_rows = strip + g->strip_size, *v_columns = v_rows + g->v_size[0];
     REAL *sums = g->at_once ? v_columns + g->v_size[1]
-                            : g->sums + (part * g->p->groups + group) * FREQUENCIES * g->frequency + row * columns->padded;
+                            : g->sums + (part * g->p->groups + group) * g->frequencies * g->frequency + row * columns->padded;
     const ptrdiff_t begin = g->units * part / g->parts;
     for (ptrdiff_t unit = begin; unit < g->units * (part + 1) / g->parts; unit++) {
         const FN(wino_grad_unit) u = FN(wino_grad_at)(g, unit);
@@ -126,12 +126,12 @@ static void FN(wino_grad_task)(const void *context, ptrdiff_t task, int thread) 
         if (lane_group < g->first || lane_group >= g->end) continue;
         FN(wino_grad_transform)(g, rows, &u, v_rows, strip, group * rows->channels + row, count);
         FN(wino_grad_transform)(g, columns, &u, v_columns, strip, group * columns->channels, columns->channels);
-        for (ptrdiff_t f = 0; f < FREQUENCIES; f++) {
+        for (ptrdiff_t f = 0; f < g->frequencies; f++) {
             const FN(cnn_gemm_tile) tile = {
                 .c = sums + f * g->frequency, .c_i = columns->padded, .c_j = L,
                 .a = v_rows + f * FN(wino_v_f)(g, positions, count), .a_i = 1, .a_p = cnn_ceil_div(count, L) * L,
                 .b = v_columns + f * FN(wino_v_f)(g, positions, columns->channels), .b_p = columns->padded, .b_j = L,
-                .depth = positions, .accumulate = unit > begin};
+                .depth = positions, .accumulate = unit > begin, .apart = 1};
             FN(multiply)(g->table, tile, count, columns->padded, NULL);
         }
     }
@@ -142,7 +142,7 @@ static void FN(wino_grad_task)(const void *context, ptrdiff_t task, int thread) 
 static void FN(wino_grad_output)(const void *context, ptrdiff_t task, int thread) {
     const FN(wino_grad) *g = context;
     const ptrdiff_t group = task / g->factor[0].channels, row = task % g->factor[0].channels;
-    const REAL *sums = g->sums + group * FREQUENCIES * g->frequency + row * g->factor[1].padded;
+    const REAL *sums = g->sums + group * g->frequencies * g->frequency + row * g->factor[1].padded;
     FN(wino_grad_row)(g, group, row, sums, g->scratch + thread * g->scratch_size);
 }
 
@@ -153,13 +153,15 @@ static void FN(wino_grad_output)(const void *context, ptrdiff_t task, int thread
 #define WINO_GRAD_TASKS 16
 
 /* Decides how the work is cut. x and dy: lane planes, or where those are NULL the arrays. */
-static void FN(wino_grad_size)(FN(wino_grad) * g, const cnn_conv2d *p, const FN(source) * x_planes, const REAL *x,
+static void FN(wino_grad_size)(FN(wino_grad) * g, const cnn_conv2d *p, int n, const FN(source) * x_planes, const REAL *x,
                                const FN(source) * dy_planes, const REAL *dy) {
     const ptrdiff_t L = g->table->lanes, cin = p->c / p->groups, cout = p->k / p->groups;
     const ptrdiff_t x_padded = cnn_ceil_div(cin, L) * L, dy_padded = cnn_ceil_div(cout, L) * L;
     g->p = p;
-    g->m = 7 - p->r;
-    const FN(wino_factor) of_x = {x_planes, x, p->c, cin, x_padded, p->h, p->w, p->pad_h, p->pad_w, 6};
+    g->n = n;
+    g->frequencies = n * n;
+    g->m = n + 1 - p->r;
+    const FN(wino_factor) of_x = {x_planes, x, p->c, cin, x_padded, p->h, p->w, p->pad_h, p->pad_w, n};
     const FN(wino_factor) of_dy = {dy_planes, dy, p->k, cout, dy_padded, p->oh, p->ow, 0, 0, g->m};
     g->rows_are_outputs = cin * dy_padded >= cout * x_padded;
     g->factor[0] = g->rows_are_outputs ? of_dy : of_x;
@@ -167,11 +169,11 @@ static void FN(wino_grad_size)(FN(wino_grad) * g, const cnn_conv2d *p, const FN(
     const ptrdiff_t rows = g->factor[0].channels, columns = g->factor[1].padded, size = (ptrdiff_t)sizeof(REAL);
     g->tiles_h = cnn_ceil_div(p->oh, g->m);
     g->tiles_w = cnn_ceil_div(p->ow, g->m);
-    const ptrdiff_t most_rows = cnn_max(2 * L, WINO_GRAD_SUMS / (FREQUENCIES * columns * size) / L * L);
+    const ptrdiff_t most_rows = cnn_max(2 * L, WINO_GRAD_SUMS / (g->frequencies * columns * size) / L * L);
     g->block = cnn_ceil_div(cnn_ceil_div(rows, cnn_ceil_div(rows, most_rows)), L) * L;
     g->blocks = cnn_ceil_div(rows, g->block);
     const int planes = x_planes || dy_planes;
-    const ptrdiff_t fit = WINO_GRAD_BYTES / (FREQUENCIES * (g->block + columns) * size);
+    const ptrdiff_t fit = WINO_GRAD_BYTES / (g->frequencies * (g->block + columns) * size);
     const ptrdiff_t most = cnn_max(fit, WINO_GRAD_POSITIONS), tiles = g->tiles_h * g->tiles_w;
     for (g->unit_n = planes ? L : 1; 2 * g->unit_n <= L && 2 * g->unit_n * tiles <= most;) g->unit_n *= 2;
     const ptrdiff_t most_tiles = cnn_max(1, most / cnn_min(g->unit_n, p->n));
@@ -180,20 +182,20 @@ static void FN(wino_grad_size)(FN(wino_grad) * g, const cnn_conv2d *p, const FN(
     g->units_h = cnn_ceil_div(g->tiles_h, cnn_max(1, most_tiles / g->tiles_w));
     g->unit_h = cnn_ceil_div(g->tiles_h, g->units_h);
     g->units = cnn_ceil_div(p->n, g->unit_n) * g->units_h * g->units_w;
-    const ptrdiff_t room = WINO_GRAD_ALL_SUMS / (p->groups * FREQUENCIES * rows * columns * size);
+    const ptrdiff_t room = WINO_GRAD_ALL_SUMS / (p->groups * g->frequencies * rows * columns * size);
     g->parts = cnn_max(1, cnn_min(cnn_min(room, g->units), cnn_ceil_div(WINO_GRAD_TASKS, g->blocks * p->groups)));
     g->at_once = g->parts == 1 && !planes;
     g->frequency = FN(wino_v_f)(g, g->at_once ? g->block : rows, columns);
     const ptrdiff_t positions = g->unit_n * g->unit_h * g->unit_w;
-    const ptrdiff_t strip = ((g->unit_h - 1) * g->m + 6) * ((g->unit_w - 1) * g->m + 6) * L;
-    g->v_size[0] = FREQUENCIES * FN(wino_v_f)(g, positions, g->block);
-    g->v_size[1] = FREQUENCIES * FN(wino_v_f)(g, positions, columns);
+    const ptrdiff_t strip = ((g->unit_h - 1) * g->m + n) * ((g->unit_w - 1) * g->m + n) * L;
+    g->v_size[0] = g->frequencies * FN(wino_v_f)(g, positions, g->block);
+    g->v_size[1] = g->frequencies * FN(wino_v_f)(g, positions, columns);
     g->strip_size = planes ? g->unit_n * strip : strip;
-    g->scratch_size = g->strip_size + g->v_size[0] + g->v_size[1] + (g->at_once ? FREQUENCIES * g->frequency : 0);
+    g->scratch_size = g->strip_size + g->v_size[0] + g->v_size[1] + (g->at_once ? g->frequencies * g->frequency : 0);
 }
 
 static void FN(wino_grad_carve)(FN(wino_grad) * g, cnn_carver *carver, int threads) {
-    const ptrdiff_t sums = g->at_once ? 0 : g->parts * g->p->groups * FREQUENCIES * g->frequency;
+    const ptrdiff_t sums = g->at_once ? 0 : g->parts * g->p->groups * g->frequencies * g->frequency;
     g->sums = cnn_carve(carver, sums, sizeof(REAL));
     g->scratch = cnn_carve(carver, threads * g->scratch_size, sizeof(REAL));
 }
@@ -211,14 +213,10 @@ static void FN(wino_grad_finish)(FN(wino_grad) * g, int threads) {
     if (!g->at_once) cnn_parallel_for(threads, g->p->groups * g->factor[0].channels, FN(wino_grad_output), g);
 }
 
-/* Whether tiles beat the direct sum, by multiply-adds; channels that do not fill vectors count as if they did. */
-static int FN(wino_grad_pays)(const FN(cnn_table) * t, const cnn_conv2d *p) {
-    if (p->r != p->s || (p->r != 3 && p->r != 5) || p->stride_h != 1 || p->stride_w != 1 || p->dilation_h != 1 ||
-        p->dilation_w != 1 || !strcmp(cnn_get_algorithm(), "direct"))
-        return 0;
-    const ptrdiff_t L = t->lanes, m = 7 - p->r, cin = p->c / p->groups, cout = p->k / p->groups;
+/* The tile size, or 0; products count vectors as full. */
+static int FN(wino_grad_tile)(const FN(cnn_table) * t, const cnn_conv2d *p) {
+    const ptrdiff_t L = t->lanes, cin = p->c / p->groups, cout = p->k / p->groups;
     const double in = (double)(cnn_ceil_div(cin, L) * L), out = (double)(cnn_ceil_div(cout, L) * L);
-    const double product = cnn_min((double)cin * out, (double)cout * in);
-    const double tiles = (double)cnn_ceil_div(p->oh, m) * (double)cnn_ceil_div(p->ow, m);
-    return tiles * FREQUENCIES * (product + 10 * (in + out)) < 0.9 * (double)(p->oh * p->ow * p->r * p->s * cin * cout);
+    return FN(tile_size)(p, (double)(cin * cout), cnn_min((double)cin * out, (double)cout * in), 10 * (in + out), p->oh, p->ow,
+                         0);
 }

@@ -13,7 +13,7 @@ static INLINE void FN(gemm_body)(const FN(cnn_gemm_tile) * t, const int mb, cons
         UNROLL for (int j = 0; j < nb; j++) {
             const REAL *at = c + i * c_i + j * c_j;
             if (t->bias) acc[i][j] = vec_set1(t->bias[i]);
-            else if (!t->accumulate) acc[i][j] = (vec){0};
+            else if (!t->accumulate || t->apart) acc[i][j] = (vec){0};
             else acc[i][j] = part && j == nb - 1 ? vec_load_part(at, tail) : vec_load(at);
         }
     const REAL *a = t->a, *b = t->b;
@@ -28,6 +28,12 @@ static INLINE void FN(gemm_body)(const FN(cnn_gemm_tile) * t, const int mb, cons
             UNROLL for (int j = 0; j < nb; j++) acc[i][j] = vec_fma(ai, bj[j], acc[i][j]);
         }
     }
+    if (t->accumulate && t->apart)
+        UNROLL for (int i = 0; i < mb; i++)
+            UNROLL for (int j = 0; j < nb; j++) {
+                const REAL *at = c + i * c_i + j * c_j;
+                acc[i][j] += part && j == nb - 1 ? vec_load_part(at, tail) : vec_load(at);
+            }
     if (relu)
         UNROLL for (int i = 0; i < mb; i++)
             UNROLL for (int j = 0; j < nb; j++) acc[i][j] = FN(positive)(acc[i][j]);
