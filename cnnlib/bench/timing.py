@@ -21,7 +21,10 @@ IDLE_SHARE, SLICE, QUIET_SLICES, PATIENCE = 0.2, 0.003, 3, 0.5
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a contestant is timed: `rounds` blocks of about `block` seconds, warm-up for a fifth of that before.
+    """How long a contestant is timed: `rounds` blocks of about `block` seconds, warm-up for as long before.
+
+    The machine is at rest before that, and a core that slept, a virtual one above all, takes tens of milliseconds to run
+    at its speed.
 
     A contestant whose single call takes longer than a block gets one call a block. One that has used `limit` seconds
     drops out, but not before round `fewest`.
@@ -102,7 +105,7 @@ def interleave(
 
 def _block(call: Callable[[], Any], seconds: float, warm_up: bool) -> list[float]:
     clock = time.perf_counter
-    end = clock() + seconds / 5
+    end = clock() + seconds
     while warm_up:
         call()
         warm_up = clock() < end
