@@ -20,6 +20,19 @@ typedef struct {
 
 static ptrdiff_t FN(edge_items)(const FN(edge) * e) { return e->images * e->grid_h * e->grid_w; }
 
+/* Which patch a lane of a group holds: a place in the grid of an image, counted within the group. */
+typedef struct {
+    ptrdiff_t image, row, col;
+} FN(patch);
+
+static void FN(next_patch)(const FN(edge) * e, FN(patch) * p) {
+    if (++p->col < e->grid_w) return;
+    p->col = 0;
+    if (++p->row < e->grid_h) return;
+    p->row = 0;
+    p->image++;
+}
+
 /* Elements of staging memory that packing one lane plane takes: the padded images that its patches are cut from. */
 static ptrdiff_t FN(edge_staging)(const FN(edge) * e, ptrdiff_t lanes) {
     const ptrdiff_t grid = e->grid_h * e->grid_w;
@@ -77,10 +90,9 @@ static void FN(pack_plane)(const FN(cnn_table) * t, const FN(edge) * e, REAL *ds
     for (ptrdiff_t i = 0; i * grid < lanes; i++)
         FN(pad_image)(staging + i * height * width, src + i * stride, e->h, e->w, e->top, e->left, height, width, 1);
     for (ptrdiff_t r = 0; r < e->rows; r++, dst += e->cols * L) {
-        for (ptrdiff_t l = 0; l < lanes; l++) {
-            const ptrdiff_t i = l / grid, a = l / e->grid_w % e->grid_h, b = l % e->grid_w;
-            from[l] = staging + (i * height + a * e->step_h + r) * width + b * e->step_w;
-        }
+        FN(patch) p = {0};
+        for (ptrdiff_t l = 0; l < lanes; l++, FN(next_patch)(e, &p))
+            from[l] = staging + (p.image * height + p.row * e->step_h + r) * width + p.col * e->step_w;
         t->lanes_gather(dst, from, lanes, e->cols);
     }
 }
@@ -112,11 +124,11 @@ static void FN(unpack_rows)(const FN(cnn_table) * t, const FN(edge) * e, REAL *y
     REAL *to[MOST_LANES];
     ptrdiff_t counts[MOST_LANES];
     for (ptrdiff_t r = 0; r < cnn_min(rows, e->step_h - row); r++) {
-        for (ptrdiff_t l = 0; l < lanes; l++) {
-            const ptrdiff_t i = l / grid, a = l / e->grid_w % e->grid_h, b = l % e->grid_w;
-            const ptrdiff_t line = a * e->step_h + row + r, from = b * e->step_w + col;
+        FN(patch) p = {0};
+        for (ptrdiff_t l = 0; l < lanes; l++, FN(next_patch)(e, &p)) {
+            const ptrdiff_t line = p.row * e->step_h + row + r, from = p.col * e->step_w + col;
             counts[l] = line < e->h ? cnn_max(0, cnn_min(cols, cnn_min(e->step_w - col, e->w - from))) : 0;
-            to[l] = counts[l] ? dst + i * stride + line * e->w + from : NULL;
+            to[l] = counts[l] ? dst + p.image * stride + line * e->w + from : NULL;
         }
         t->planes_scatter(to, counts, lanes, src + r * pitch * L, cols);
     }
