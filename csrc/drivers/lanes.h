@@ -4,7 +4,7 @@
  * cut into a grid of patches, each lane computes one, and the input patches overlap by what the filter reaches. To
  * whatever works on lane planes, patches are simply more and smaller images. */
 #ifndef SLAB_BYTES
-#define SLAB_BYTES (16 << 20) /* lane planes held at a time: fits a shared cache, holds many small images */
+#define SLAB_BYTES (4 << 20) /* lane planes held at a time: they stay in a shared cache until they have been read */
 #define MOST_LANES 16
 #endif
 
