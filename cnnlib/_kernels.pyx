@@ -432,7 +432,7 @@ def batch_moments(real[::1] mean, real[::1] var, const real[:, :, ::1] x):
 
 
 def batch_norm_forward(real[:, :, ::1] y, const real[:, :, ::1] x, const real[::1] mean, const real[::1] var,
-                       const real[::1] w, const real[::1] b, double eps):
+                       const real[::1] w, const real[::1] b, double eps, bint relu):
     cdef ptrdiff_t n = x.shape[0], c = x.shape[1], m = x.shape[2]
     demand(alike(y.shape, x.shape) and mean.shape[0] == c and var.shape[0] == c)
     demand((w is None or w.shape[0] == c) and (b is None or b.shape[0] == c))
@@ -441,27 +441,30 @@ def batch_norm_forward(real[:, :, ::1] y, const real[:, :, ::1] x, const real[::
     cdef cnn_status status
     with nogil:
         if real is float:
-            status = cnn_batch_norm_forward_f32(&y[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight, bias, n, c, m, eps)
+            status = cnn_batch_norm_forward_f32(&y[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight, bias, n, c, m, eps,
+                                                relu)
         else:
-            status = cnn_batch_norm_forward_f64(&y[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight, bias, n, c, m, eps)
+            status = cnn_batch_norm_forward_f64(&y[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight, bias, n, c, m, eps,
+                                                relu)
     check(status)
 
 
 def batch_norm_grad(real[:, :, ::1] dx, real[::1] dw, real[::1] db, const real[:, :, ::1] dy, const real[:, :, ::1] x,
-                    const real[::1] mean, const real[::1] var, const real[::1] w, double eps):
+                    const real[::1] mean, const real[::1] var, const real[::1] w, const real[::1] b, double eps, bint relu):
     cdef ptrdiff_t n = x.shape[0], c = x.shape[1], m = x.shape[2]
     demand((dx is None or alike(dx.shape, x.shape)) and alike(dy.shape, x.shape) and mean.shape[0] == c == var.shape[0])
-    demand(dw.shape[0] == c == db.shape[0] and (w is None or w.shape[0] == c))
+    demand(dw.shape[0] == c == db.shape[0] and (w is None or w.shape[0] == c) and (b is None or b.shape[0] == c))
     cdef real *grad_x = &dx[0, 0, 0] if dx is not None else NULL
     cdef const real *weight = &w[0] if w is not None else NULL
+    cdef const real *bias = &b[0] if b is not None else NULL
     cdef cnn_status status
     with nogil:
         if real is float:
             status = cnn_batch_norm_grad_f32(grad_x, &dw[0], &db[0], &dy[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight,
-                                             n, c, m, eps)
+                                             bias, n, c, m, eps, relu)
         else:
             status = cnn_batch_norm_grad_f64(grad_x, &dw[0], &db[0], &dy[0, 0, 0], &x[0, 0, 0], &mean[0], &var[0], weight,
-                                             n, c, m, eps)
+                                             bias, n, c, m, eps, relu)
     check(status)
 
 

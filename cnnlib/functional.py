@@ -680,7 +680,9 @@ def batch_norm(
     mean, var, weight, bias = _channel_arrays(x, mean=mean, var=var, weight=weight, bias=bias)
     result = output(out, "out", x.shape, x, mean, var, weight, bias)
     shape = _channels(x)
-    _kernel(_kernels.batch_norm_forward, x)(result.reshape(shape), x.reshape(shape), mean, var, weight, bias, eps)
+    _kernel(_kernels.batch_norm_forward, x)(
+        result.reshape(shape), x.reshape(shape), mean, var, weight, bias, eps, False
+    )
     return result
 
 
@@ -715,7 +717,7 @@ def batch_norm_backward(
     grad_bias = output(out[2], "out[2]", channels, *inputs, grad_x, grad_weight)
     flat = None if grad_x is None else grad_x.reshape(shape), grad_weight, grad_bias
     arrays = grad_output.reshape(shape), x.reshape(shape), mean, var, weight
-    _kernel(_kernels.batch_norm_grad, x)(*flat, *arrays, eps)
+    _kernel(_kernels.batch_norm_grad, x)(*flat, *arrays, None, eps, False)
     return grad_x, grad_weight if needs[1] else None, grad_bias if needs[2] else None
 
 

@@ -1,7 +1,8 @@
 """From a graph of layers to what a plan runs: layers fused where that pays, and in which layout each value lies.
 
 - A convolution takes what follows it along where nobody else reads the values in between: at inference batch
-  normalisation with its running estimates; ReLU and 2×2 max-pooling, in either order. A linear layer takes a ReLU.
+  normalisation with its running estimates; ReLU and 2×2 max-pooling, in either order. A linear layer and batch
+  normalisation take a ReLU.
 - Where a batch fills more than half of the lanes, a convolution writes lane layout if any reader can take it: another
   convolution, a pool, a Flatten that a linear layer reads, or, for whole lanes of images, a layer that treats each
   channel alike. Whoever cannot take it reads a converted copy, which is made once. Inputs and outputs of the graph are
@@ -18,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from cnnlib.graph import Graph, Node, Shape
-from cnnlib.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
-from cnnlib.operations import Convolution, Dense, Operation, Pooling, Relaid, lane_shape, lanes
+from cnnlib.layers import AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
+from cnnlib.operations import Convolution, Dense, Normalization, Operation, Pooling, Relaid, lane_shape, lanes
 
 __all__ = ["Lowered", "Task", "lower"]
 
 POOLS = (MaxPool2d, AvgPool2d)
+NORMS = (BatchNorm1d, BatchNorm2d)
 
 
 @dataclass
@@ -83,7 +85,7 @@ class _Lowering:
             elif type(layer) is Linear:
                 done.update(self._dense(node, layer))
             else:
-                self._layer(node, layer)
+                done.update(self._layer(node, layer))
         self.result.outputs = [self._plain(node) for node in self.graph.outputs]
         return self.result
 
@@ -113,15 +115,19 @@ class _Lowering:
 
     def _dense(self, node: int, linear: Linear) -> list[int]:
         """Add a linear layer with the ReLU after it, if there is one; return the nodes that it stands for."""
-        chain, following = [node], self._only_reader(node)
-        if following is not None and type(self.graph.nodes[following].layer) is ReLU:
-            chain.append(following)
+        chain = self._rectified(node)
         # A weight that another step reads, too, must not change in between.
         alone = sum(other.layer is linear for other in self.graph.nodes) == 1
         source = self.graph.sources[node][0]
         run = Dense(linear, len(chain) > 1, self.batch, source in self.laid, alone)
         self.result.tasks.append(Task(run, (source,), chain[-1]))
         return chain
+
+    def _rectified(self, node: int) -> list[int]:
+        """The node, with the ReLU after it if nobody else reads it."""
+        following = self._only_reader(node)
+        rectified = following is not None and type(self.graph.nodes[following].layer) is ReLU
+        return [node, following] if following is not None and rectified else [node]
 
     def _only_reader(self, node: int) -> int | None:
         readers = self.readers[node]
@@ -145,18 +151,23 @@ class _Lowering:
             return True
         return layer is not None and self.whole_lanes and layer.by_channel and len(shape) == 3
 
-    def _layer(self, node: int, layer: Layer) -> None:
-        sources = self.graph.sources[node]
+    def _layer(self, node: int, layer: Layer) -> list[int]:
+        """Add a layer, as an operation if there is one; return the nodes that it stands for."""
+        run: Layer | Operation = layer
+        chain = [node]
+        if isinstance(layer, NORMS) and type(layer) in NORMS and len(chain := self._rectified(node)) > 1:
+            run = Normalization(layer)
+        sources, value = self.graph.sources[node], chain[-1]
         if self._takes_lanes(node) and any(source in self.laid for source in sources):
             sources = tuple(self._in_lanes(source) for source in sources)
-            self._lay(node)
+            self._lay(value)
         else:
             sources = tuple(self._plain(source) for source in sources)
-        run: Layer | Operation = layer
         if isinstance(layer, POOLS) and type(layer) in POOLS:
             x = self.graph.nodes[self.graph.sources[node][0]].shape
-            run = Pooling(layer, self.batch, x, self.dtype, node in self.laid, self.training)
-        self.result.tasks.append(Task(run, sources, node))
+            run = Pooling(layer, self.batch, x, self.dtype, value in self.laid, self.training)
+        self.result.tasks.append(Task(run, sources, value))
+        return chain
 
     def _lay(self, value: int) -> None:
         self.laid.add(value)

@@ -19,14 +19,14 @@ from cnnlib import _kernels
 from cnnlib.arrays import ELEMENTS
 from cnnlib.functional import MOST_POSITIONS
 from cnnlib.graph import Shape
-from cnnlib.layers import AvgPool2d, BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d
+from cnnlib.layers import AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d
 from cnnlib.layers.base import Needs, Outs
 from cnnlib.layers.parameter import add_grads, grad_slots
 
 if TYPE_CHECKING:
     from cnnlib.optim import Updates
 
-__all__ = ["Convolution", "Dense", "Operation", "Pooling", "Relaid", "lane_shape", "lanes"]
+__all__ = ["Convolution", "Dense", "Normalization", "Operation", "Pooling", "Relaid", "lane_shape", "lanes"]
 
 Array = NDArray[Any]
 
@@ -180,6 +180,48 @@ class Dense(Operation):
 
     def __repr__(self) -> str:
         return f"Linear {self.linear.in_features}→{self.linear.out_features}" + " + ReLU" * self.relu
+
+
+class Normalization(Operation):
+    """Batch normalisation and the ReLU after it: y = relu(γ x̂ + β). Backward needs x, μ, σ²; y's sign it finds anew."""
+
+    def __init__(self, norm: BatchNorm1d | BatchNorm2d) -> None:
+        self.norm, self.layers = norm, (norm,)
+        self._instance = ELEMENTS[norm.running_mean.dtype]
+
+    def apply(self, x: Array, *, training: bool, out: Any) -> tuple[Array, Any]:
+        norm, shape = self.norm, (len(x), x.shape[1], -1)
+        mean, var = norm.statistics(x, training)
+        _kernels.batch_norm_forward[self._instance](
+            out.reshape(shape), x.reshape(shape), mean, var, *self._affine(), norm.eps, True
+        )
+        return out, (x, mean, var) if training else None
+
+    def gradients(self, dy: Array, saved: Any, needs: Needs, outs: Outs) -> Outs:
+        x, mean, var = saved
+        norm, shape = self.norm, (len(x), x.shape[1], -1)
+        learned = (norm.weight, norm.bias) if norm.affine else (None, None)
+        dw, db = grad_slots(*learned)
+        dx = outs[0] if needs[0] else None
+        _kernels.batch_norm_grad[self._instance](
+            None if dx is None else dx.reshape(shape),
+            *(np.empty_like(mean) if slot is None else slot for slot in (dw, db)),
+            dy.reshape(shape),
+            x.reshape(shape),
+            mean,
+            var,
+            *self._affine(),
+            norm.eps,
+            True,
+        )
+        add_grads(learned, (dw, db))
+        return (dx,)
+
+    def _affine(self) -> tuple[Array | None, Array | None]:
+        return (self.norm.weight.data, self.norm.bias.data) if self.norm.affine else (None, None)
+
+    def __repr__(self) -> str:
+        return f"{type(self.norm).__name__} + ReLU"
 
 
 class Pooling(Operation):

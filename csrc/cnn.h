@@ -172,13 +172,16 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
                                                                                                                     \
     /* mean[c] = sum over n,i: x[n,c,i] / (n m); var[c] = sum over n,i: (x[n,c,i] - mean[c])^2 / (n m); i < m */    \
     cnn_status cnn_batch_moments_##T(R *mean, R *var, const R *x, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m);           \
-    /* y[n,c,i] = w[c] * (x[n,c,i] - mean[c]) / sqrt(var[c] + eps) + b[c]; w and b may be NULL (1 and 0). */        \
+    /* y[n,c,i] = w[c] * (x[n,c,i] - mean[c]) / sqrt(var[c] + eps) + b[c], with relu max(y, 0); w and b may be NULL (1   \
+     * and 0). */                                                                                                   \
     cnn_status cnn_batch_norm_forward_##T(R *y, const R *x, const R *mean, const R *var, const R *w, const R *b,    \
-                                          ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps);                       \
+                                          ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps, int relu);             \
     /* Where mean and var are the moments of x itself, h = (x - mean) / sqrt(var + eps) and <> is a channel's mean: \
-     * db[c] = sum dy; dw[c] = sum dy * h; dx = w / sqrt(var + eps) * (dy - <dy> - h <dy h>); dx may be NULL. */    \
+     * db[c] = sum dy; dw[c] = sum dy * h; dx = w / sqrt(var + eps) * (dy - <dy> - h <dy h>); dx may be NULL. With  \
+     * relu, dy counts only where forward's y > 0; b is not read otherwise. */                                      \
     cnn_status cnn_batch_norm_grad_##T(R *dx, R *dw, R *db, const R *dy, const R *x, const R *mean, const R *var,   \
-                                       const R *w, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps);              \
+                                       const R *w, const R *b, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps,   \
+                                       int relu);                                                                   \
     /* y[n,c] = exp(x[n,c] - max) / sum over c; y may be x. */                                                      \
     void cnn_softmax_forward_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t c);                                       \
     /* dx[n,c] = y[n,c] * (dy[n,c] - sum over i: dy[n,i] * y[n,i]); dx may be dy or y. */                           \

@@ -72,9 +72,11 @@ typedef struct {
     int accumulate, relu;
 } FN(cnn_depth_end);
 
-/* What batch normalisation needs of a channel, or, with `each`, of as many channels as there are columns. */
+/* What batch normalisation needs of a channel, or, with `each`, of as many channels as there are columns. With relu, what
+ * follows it is ReLU: y is positive where (x - mean) * scale + offset is. */
 typedef struct {
-    const REAL *mean, *scale, *shift, *slope;
+    const REAL *mean, *scale, *shift, *slope, *offset;
+    int relu;
 } FN(cnn_norm);
 
 #define CNN_KERNELS(K)                                                                                              \
@@ -176,12 +178,13 @@ typedef struct {
     K(slope_grad, (REAL *da, const REAL *dy, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, int each))              \
     /* sum of x, and the sum of its squared distances from its mean: by columns or of one row, as slope_grad */     \
     K(moments, (REAL *sum, REAL *spread, const REAL *x, ptrdiff_t rows, ptrdiff_t cols, int each))                  \
-    /* sum of dy, and of dy * (x - mean): by columns or of one row, as slope_grad */                                \
-    K(norm_sums, (REAL *sum, REAL *dot, const REAL *dy, const REAL *x, const REAL *mean, ptrdiff_t rows,            \
+    /* sum of dy, and of dy * (x - mean): by columns or of one row, as slope_grad; with relu, of dy where y > 0 */  \
+    K(norm_sums, (REAL *sum, REAL *dot, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t rows,      \
                   ptrdiff_t cols, int each))                                                                        \
-    /* y = (x - mean) * scale + shift; parameters of element i with `each`, the first for all without */            \
+    /* y = (x - mean) * scale + shift, with relu max(y, 0), NaN stays NaN; parameters of element i with `each`, the \
+     * first for all without */                                                                                     \
     K(norm, (REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream))                    \
-    /* dx = scale * (dy - shift - (x - mean) * slope) */                                                            \
+    /* dx = scale * (dy - shift - (x - mean) * slope), with relu dy = 0 where not y > 0 */                          \
     K(norm_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream)) \
     /* y = 0 where random number first + i of the seed is below `below`, else scale * x; y may be x; first is a multiple  \
      * of 32 */                                                                                                     \

@@ -161,3 +161,48 @@ def test_recalibration_of_a_graph_with_branches_and_a_shared_layer(rng) -> None:
     both = np.concatenate([x, z])
     np.testing.assert_allclose(norm.running_mean, both.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(norm.running_var, both.var(axis=0, ddof=1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("batch", [3, 32])
+def test_a_relu_in_the_same_pass_changes_nothing(isa, rng, dtype, batch, affine) -> None:
+    """Of vectors and of images, alone and between convolutions, in lanes where 32 images fill them."""
+    norms = BatchNorm2d(5, affine=affine, dtype=dtype), BatchNorm1d(12, affine=affine, dtype=dtype)
+    for norm in norms if affine else ():
+        norm.weight.data[...], norm.bias.data[...] = normal(rng, norm.num_features), normal(rng, norm.num_features)
+    convs = [Conv2d(c, k, 3, bias=False, dtype=dtype, rng=rng) for c, k in ((2, 5), (5, 3))]
+    layers = [convs[0], norms[0], ReLU(), convs[1], Flatten(), norms[1], ReLU()]
+    model = Sequential(*layers, input_shape=(2, 6, 6))
+    x, dy = normal(rng, batch, 2, 6, 6, dtype=dtype), normal(rng, batch, 12, dtype=dtype)
+    running = [array.copy() for norm in norms for array in norm.buffers().values()]
+
+    planned, dx = model.forward(x, training=True), model.backward(dy)
+    moved = [array.copy() for norm in norms for array in norm.buffers().values()]
+    grads = [p.grad.copy() for p in model.parameters().values()]
+    for array, before in zip((a for norm in norms for a in norm.buffers().values()), running, strict=True):
+        array[...] = before
+    model.zero_grad()
+
+    alone, grad = x, dy
+    for layer in layers:
+        alone = layer.forward(alone, training=True)
+    for layer in reversed(layers):
+        grad = layer.backward(grad)
+    assert_close(planned, alone, 200)
+    assert_close(dx, grad, 200)
+    for actual, expected in zip(grads, (p.grad for p in model.parameters().values()), strict=True):
+        assert_close(actual, expected, 200)
+    for array, expected in zip((a for norm in norms for a in norm.buffers().values()), moved, strict=True):
+        assert_close(array, expected, 200)
+
+
+def test_a_nan_passes_forward_and_opens_no_relu(rng) -> None:
+    norm = BatchNorm2d(2, affine=False)
+    norm.test_statistics = "running"
+    model = Sequential(norm, ReLU(), input_shape=(2, 2, 2))
+    x = normal(rng, 3, 2, 2, 2).astype(np.float32)
+    x[1, 0, 0, 0] = np.nan
+    y = model.predict(x)
+    assert np.isnan(y[1, 0, 0, 0])
+    assert np.isnan(y).sum() == 1
+    assert (y[np.isfinite(y)] >= 0).all()

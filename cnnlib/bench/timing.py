@@ -23,8 +23,8 @@ IDLE_SHARE, SLICE, QUIET_SLICES, PATIENCE = 0.2, 0.003, 3, 0.5
 class Pace:
     """How long a contestant is timed: `rounds` blocks of about `block` seconds, warm-up for as long before.
 
-    The machine is at rest before that, and a core that slept, a virtual one above all, takes tens of milliseconds to run
-    at its speed.
+    The machine is at rest before that, and a core that slept, above all a virtual one, takes tens of milliseconds to
+    run at its speed.
 
     A contestant whose single call takes longer than a block gets one call a block. One that has used `limit` seconds
     drops out, but not before round `fewest`.

@@ -62,22 +62,23 @@ class BatchNorm(Layer):
 
     def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
         weight, bias = (self.weight.data, self.bias.data) if self.affine else (None, None)
+        mean, var = self.statistics(x, training)
+        y = functional.batch_norm(x, mean, var, weight, bias, self.eps, out=out)
+        return y, (x, mean, var) if training else None
+
+    def statistics(self, x: Array, training: bool) -> tuple[Array, Array]:
+        """Return the μ and σ² that x is normalised by; in training they are its own, and move the running ones."""
         values = x.size // self.num_features
         if training and values == 1:
-            raise DataError(
-                f"{self!r}: one value a channel has no deviation (input of shape {x.shape}): train on N > 1"
-            )
-        if training or self.test_statistics == "batch":
-            mean, var = functional.batch_moments(x)
-        else:
-            mean, var = self.running_mean, self.running_var
-        y = functional.batch_norm(x, mean, var, weight, bias, self.eps, out=out)
-        if not training:
-            return y, None
-        for running, batch in ((self.running_mean, mean), (self.running_var, var * (values / (values - 1)))):
-            running *= 1 - self.momentum
-            running += self.momentum * batch
-        return y, (x, mean, var)
+            raise DataError(f"{self!r}: one value a channel has no deviation (input {x.shape}): train on N > 1")
+        if not training and self.test_statistics == "running":
+            return self.running_mean, self.running_var
+        mean, var = functional.batch_moments(x)
+        if training:
+            for running, batch in ((self.running_mean, mean), (self.running_var, var * (values / (values - 1)))):
+                running *= 1 - self.momentum
+                running += self.momentum * batch
+        return mean, var
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
         x, mean, var = saved

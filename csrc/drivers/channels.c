@@ -15,14 +15,18 @@ typedef struct {
     enum { EACH_MOMENTS, EACH_NORM, EACH_NORM_SUMS, EACH_NORM_GRAD, EACH_SLOPE, EACH_SLOPE_X, EACH_SLOPE_A } kind;
 } FN(channelwise);
 
+static FN(cnn_norm) FN(of_channel)(const FN(cnn_norm) * p, ptrdiff_t channel) {
+    return (FN(cnn_norm)){p->mean + channel, p->scale + channel, p->shift + channel, p->slope + channel,
+                          p->offset + channel, p->relu};
+}
+
 /* Elements [i, i + n) of the output: a part of a channel's plane, or of a row. */
 static void FN(plane_fill)(const void *context, REAL *out, ptrdiff_t i, ptrdiff_t n, int stream) {
     const FN(channelwise) *v = context;
     const int each = v->m == 1;
     const ptrdiff_t channel = i / v->m % v->c;
     const REAL *x = v->x + i, *dy = v->dy ? v->dy + i : NULL;
-    const FN(cnn_norm) p = {v->norm.mean + channel, v->norm.scale + channel, v->norm.shift + channel,
-                            v->norm.slope + channel};
+    const FN(cnn_norm) p = FN(of_channel)(&v->norm, channel);
     if (v->kind == EACH_NORM) v->table->norm(out, x, &p, n, each, stream);
     else if (v->kind == EACH_NORM_GRAD) v->table->norm_grad(out, dy, x, &p, n, each, stream);
     else if (v->kind == EACH_SLOPE) v->table->leaky_relu(out, x, p.slope, n, each, stream);
@@ -36,10 +40,12 @@ static void FN(channel_part)(const FN(channelwise) * v, ptrdiff_t part, ptrdiff_
     const ptrdiff_t rows = each ? cnn_min(ROW_BLOCK, v->n - part * ROW_BLOCK) : 1, cols = each ? v->c : v->m;
     const ptrdiff_t sum = part * v->c + channel;
     const REAL *x = v->x + at, *dy = v->dy ? v->dy + at : NULL;
+    FN(cnn_norm) p;
     switch (v->kind) {
         case EACH_MOMENTS: t->moments(v->first + sum, v->second + sum, x, rows, cols, each); return;
         case EACH_NORM_SUMS:
-            t->norm_sums(v->first + sum, v->second + sum, dy, x, v->norm.mean + channel, rows, cols, each);
+            p = FN(of_channel)(&v->norm, channel);
+            t->norm_sums(v->first + sum, v->second + sum, dy, x, &p, rows, cols, each);
             return;
         case EACH_SLOPE_A: t->slope_grad(v->first + sum, dy, x, rows, cols, each); return;
         default: break;
@@ -72,8 +78,8 @@ static void FN(channelwise_run)(FN(channelwise) * v, int kind) {
     cnn_parallel_for(cnn_threads_for((double)v->n * (double)v->c * (double)v->m), tasks, FN(channel_task), v);
 }
 
-/* Room for both sums of each part, their totals in double, and two arrays of c; CNN_BAD_SIZE if a size is not positive. */
-static cnn_status FN(channel_room)(FN(channelwise) * v, double *sums[2], REAL *vectors[2]) {
+/* Room for both sums of each part, their totals in double, and three arrays of c; CNN_BAD_SIZE if a size is not positive. */
+static cnn_status FN(channel_room)(FN(channelwise) * v, double *sums[2], REAL *vectors[3]) {
     if (v->n < 1 || v->c < 1 || v->m < 1) return CNN_BAD_SIZE;
     cnn_carver carver = {0};
     for (int pass = 0; pass < 2; pass++) {
@@ -82,7 +88,7 @@ static cnn_status FN(channel_room)(FN(channelwise) * v, double *sums[2], REAL *v
         v->first = cnn_carve(&carver, FN(parts)(v) * v->c, sizeof(REAL));
         v->second = cnn_carve(&carver, FN(parts)(v) * v->c, sizeof(REAL));
         for (int i = 0; i < 2; i++) sums[i] = cnn_carve(&carver, v->c, sizeof(double));
-        for (int i = 0; i < 2; i++) vectors[i] = cnn_carve(&carver, v->c, sizeof(REAL));
+        for (int i = 0; i < 3; i++) vectors[i] = cnn_carve(&carver, v->c, sizeof(REAL));
     }
     return CNN_OK;
 }
@@ -97,7 +103,7 @@ static void FN(add_parts)(const FN(channelwise) * v, double *total, const REAL *
 cnn_status FN(cnn_batch_moments)(REAL *mean, REAL *var, const REAL *x, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m) {
     FN(channelwise) v = {.table = FN(cnn_kernels)(), .n = n, .c = c, .m = m, .x = x};
     double *sums[2], total = (double)n * (double)m;
-    REAL *vectors[2];
+    REAL *vectors[3];
     const cnn_status status = FN(channel_room)(&v, sums, vectors);
     if (status != CNN_OK) return status;
     FN(channelwise_run)(&v, EACH_MOMENTS);
@@ -119,29 +125,34 @@ cnn_status FN(cnn_batch_moments)(REAL *mean, REAL *var, const REAL *x, ptrdiff_t
 }
 
 cnn_status FN(cnn_batch_norm_forward)(REAL *y, const REAL *x, const REAL *mean, const REAL *var, const REAL *w,
-                                      const REAL *b, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps) {
+                                      const REAL *b, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps, int relu) {
     FN(channelwise) v = {.table = FN(cnn_kernels)(), .n = n, .c = c, .m = m, .x = x, .out = y};
     double *sums[2];
-    REAL *vectors[2];
+    REAL *vectors[3];
     const cnn_status status = FN(channel_room)(&v, sums, vectors);
     if (status != CNN_OK) return status;
     for (ptrdiff_t j = 0; j < c; j++) {
         vectors[0][j] = (REAL)((w ? (double)w[j] : 1) / sqrt((double)var[j] + eps));
         vectors[1][j] = b ? b[j] : 0;
     }
-    v.norm = (FN(cnn_norm)){mean, vectors[0], vectors[1], vectors[0]};
+    v.norm = (FN(cnn_norm)){mean, vectors[0], vectors[1], vectors[0], vectors[1], relu};
     FN(channelwise_run)(&v, EACH_NORM);
     return CNN_OK;
 }
 
 cnn_status FN(cnn_batch_norm_grad)(REAL *dx, REAL *dw, REAL *db, const REAL *dy, const REAL *x, const REAL *mean,
-                                   const REAL *var, const REAL *w, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps) {
+                                   const REAL *var, const REAL *w, const REAL *b, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m,
+                                   double eps, int relu) {
     FN(channelwise) v = {.table = FN(cnn_kernels)(), .n = n, .c = c, .m = m, .x = x, .dy = dy, .out = dx};
     double *sums[2], total = (double)n * (double)m;
-    REAL *vectors[2];
+    REAL *vectors[3];
     const cnn_status status = FN(channel_room)(&v, sums, vectors);
     if (status != CNN_OK) return status;
-    v.norm = (FN(cnn_norm)){mean, mean, mean, mean};
+    for (ptrdiff_t j = 0; j < c; j++) { /* as forward has them, to the bit: ReLU opens where it did */
+        vectors[0][j] = (REAL)((w ? (double)w[j] : 1) / sqrt((double)var[j] + eps));
+        vectors[2][j] = b ? b[j] : 0;
+    }
+    v.norm = (FN(cnn_norm)){mean, vectors[0], mean, mean, vectors[2], relu};
     FN(channelwise_run)(&v, EACH_NORM_SUMS);
     FN(add_parts)(&v, sums[0], v.first);
     FN(add_parts)(&v, sums[1], v.second);
@@ -150,18 +161,18 @@ cnn_status FN(cnn_batch_norm_grad)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
         const double inverse = 1 / sqrt((double)var[j] + eps);
         db[j] = (REAL)sums[0][j];
         dw[j] = (REAL)(sums[1][j] * inverse);
-        vectors[0][j] = (REAL)((w ? (double)w[j] : 1) * inverse);
         vectors[1][j] = (REAL)(sums[1][j] * inverse * inverse / total);
         v.first[j] = (REAL)(sums[0][j] / total);
     }
-    v.norm = (FN(cnn_norm)){mean, vectors[0], v.first, vectors[1]};
+    v.norm.shift = v.first;
+    v.norm.slope = vectors[1];
     if (dx) FN(channelwise_run)(&v, EACH_NORM_GRAD);
     return CNN_OK;
 }
 
 cnn_status FN(cnn_prelu_forward)(REAL *y, const REAL *x, const REAL *a, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m) {
     if (n < 1 || c < 1 || m < 1) return CNN_BAD_SIZE;
-    FN(channelwise) v = {.table = FN(cnn_kernels)(), .n = n, .c = c, .m = m, .x = x, .out = y, .norm = {a, a, a, a}};
+    FN(channelwise) v = {.table = FN(cnn_kernels)(), .n = n, .c = c, .m = m, .x = x, .out = y, .norm = {a, a, a, a, a, 0}};
     FN(channelwise_run)(&v, EACH_SLOPE);
     return CNN_OK;
 }
@@ -169,9 +180,9 @@ cnn_status FN(cnn_prelu_forward)(REAL *y, const REAL *x, const REAL *a, ptrdiff_
 cnn_status FN(cnn_prelu_grad)(REAL *dx, REAL *da, const REAL *dy, const REAL *x, const REAL *a, ptrdiff_t n, ptrdiff_t c,
                               ptrdiff_t m) {
     FN(channelwise) v = {.table = FN(cnn_kernels)(), .n = n, .c = c, .m = m, .x = x, .dy = dy, .out = dx,
-                         .norm = {a, a, a, a}};
+                         .norm = {a, a, a, a, a, 0}};
     double *sums[2];
-    REAL *vectors[2];
+    REAL *vectors[3];
     const cnn_status status = FN(channel_room)(&v, sums, vectors);
     if (status != CNN_OK) return status;
     if (da) {

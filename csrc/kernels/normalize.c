@@ -34,19 +34,28 @@ void KERNEL(moments)(REAL *sum, REAL *spread, const REAL *x, ptrdiff_t rows, ptr
     }
 }
 
-void KERNEL(norm_sums)(REAL *sum, REAL *dot, const REAL *dy, const REAL *x, const REAL *mean, ptrdiff_t rows,
-                       ptrdiff_t cols, int each) {
-    vec s = {0}, d = {0}, m = vec_set1(mean[0]);
+/* dy, shut off by the ReLU after a channel of these parameters. */
+static INLINE vec FN(through_relu)(vec dy, vec x, vec mean, vec scale, vec offset) {
+    return (vec)((ivec)dy & (ivec)(vec_fma(x - mean, scale, offset) > (vec){0}));
+}
+
+static INLINE void FN(norm_sums_body)(REAL *sum, REAL *dot, const REAL *dy, const REAL *x, const FN(cnn_norm) * p,
+                                      ptrdiff_t rows, ptrdiff_t cols, int each, const int relu) {
+    vec s = {0}, d = {0}, m = vec_set1(p->mean[0]), k = vec_set1(p->scale[0]), b = vec_set1(p->offset[0]);
     if (!each) rows = 1;
     for (ptrdiff_t j = 0; j < cols; j += LANES) {
         if (each) {
             s = d = (vec){0};
-            m = FN(at)(mean, j, cols);
+            m = FN(at)(p->mean, j, cols);
+            k = FN(at)(p->scale, j, cols);
+            b = FN(at)(p->offset, j, cols);
         }
         for (ptrdiff_t i = 0; i < rows; i++) {
-            const vec g = FN(at)(dy + i * cols, j, cols);
+            const vec v = FN(at)(x + i * cols, j, cols);
+            vec g = FN(at)(dy + i * cols, j, cols);
+            if (relu) g = FN(through_relu)(g, v, m, k, b);
             s += g;
-            d = vec_fma(g, FN(at)(x + i * cols, j, cols) - m, d);
+            d = vec_fma(g, v - m, d);
         }
         if (each) {
             FN(put)(sum, j, cols, s);
@@ -59,28 +68,47 @@ void KERNEL(norm_sums)(REAL *sum, REAL *dot, const REAL *dy, const REAL *x, cons
     }
 }
 
+void KERNEL(norm_sums)(REAL *sum, REAL *dot, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t rows,
+                       ptrdiff_t cols, int each) {
+    if (p->relu) FN(norm_sums_body)(sum, dot, dy, x, p, rows, cols, each, 1);
+    else FN(norm_sums_body)(sum, dot, dy, x, p, rows, cols, each, 0);
+}
+
 void KERNEL(norm)(REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream) {
     vec m = vec_set1(p->mean[0]), k = vec_set1(p->scale[0]), b = vec_set1(p->shift[0]);
+    const ivec shut = ivec_set1(p->relu ? -1 : 0);
     EACH_VECTOR({
         if (each) {
             m = FN(at)(p->mean, i, n);
             k = FN(at)(p->scale, i, n);
             b = FN(at)(p->shift, i, n);
         }
-        FN(send)(y, i, n, vec_fma(FN(at)(x, i, n) - m, k, b), stream);
+        const vec v = vec_fma(FN(at)(x, i, n) - m, k, b);
+        FN(send)(y, i, n, (vec)((ivec)v & ~(shut & (ivec)(v <= (vec){0}))), stream);
     })
 }
 
-void KERNEL(norm_grad)(REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each,
-                       int stream) {
+static INLINE void FN(norm_grad_body)(REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n,
+                                      int each, int stream, const int relu) {
     vec m = vec_set1(p->mean[0]), k = vec_set1(p->scale[0]), b = vec_set1(p->shift[0]), q = vec_set1(p->slope[0]);
+    vec o = vec_set1(p->offset[0]);
     EACH_VECTOR({
         if (each) {
             m = FN(at)(p->mean, i, n);
             k = FN(at)(p->scale, i, n);
             b = FN(at)(p->shift, i, n);
             q = FN(at)(p->slope, i, n);
+            o = FN(at)(p->offset, i, n);
         }
-        FN(send)(dx, i, n, k * vec_fma(m - FN(at)(x, i, n), q, FN(at)(dy, i, n) - b), stream);
+        const vec v = FN(at)(x, i, n);
+        vec g = FN(at)(dy, i, n);
+        if (relu) g = FN(through_relu)(g, v, m, k, o);
+        FN(send)(dx, i, n, k * vec_fma(m - v, q, g - b), stream);
     })
+}
+
+void KERNEL(norm_grad)(REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each,
+                       int stream) {
+    if (p->relu) FN(norm_grad_body)(dx, dy, x, p, n, each, stream, 1);
+    else FN(norm_grad_body)(dx, dy, x, p, n, each, stream, 0);
 }
