@@ -86,6 +86,7 @@ const char *FN(cnn_conv2d_way)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, 
     const ptrdiff_t cin = p->c / p->groups, cout = p->k / p->groups;
     const ptrdiff_t L = FN(cnn_kernels)()->lanes;
     const int n = gradient ? FN(conv_tile)(p, cout, cin, p->h, p->w, L) : FN(conv_tile)(p, cin, cout, p->oh, p->ow, L);
+    if (!n && !gradient && FN(pixels_pay)(p, f, L)) return "pixels";
     return n == 6 ? "tiles 6×6" : n == 7 ? "tiles 7×7" : n == 8 ? "tiles 8×8" : "direct";
 }
 
@@ -139,6 +140,11 @@ cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const
     FN(conv_pass) v = {.conv = {.w = w, .bias = scale ? NULL : b, .from = {.x = x},
                                 .to = {.scale = scale, .shift = b, .relu = f->relu, .pool = f->pool, .y = y, .winner = winner}}};
     FN(conv_tell)(&v.conv, p, f, 0);
+    const ptrdiff_t L = v.conv.table->lanes;
+    if (FN(pixels_pay)(p, f, L) && !FN(conv_tile)(p, v.conv.cin, v.conv.cout, p->oh, p->ow, L)) {
+        FN(pixels) pixels = {.conv = v.conv};
+        return FN(pixels_forward)(&pixels, p);
+    }
     FN(conv_size)(&v, p, 0, f->x_lanes || f->y_lanes || winner);
     return FN(conv_alone)(&v);
 }

@@ -19,6 +19,7 @@
 #include "grad_w.c"
 #include "winograd_grad.c"
 #include "depthwise.c"
+#include "pixels.c"
 #include "conv2d.c"
 #include "conv2d_grad.c"
 #include "relayout.c"
