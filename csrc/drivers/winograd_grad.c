@@ -147,7 +147,7 @@ static void FN(wino_grad_output)(const void *context, ptrdiff_t task, int thread
 }
 
 #define WINO_GRAD_BYTES (1 << 20)       /* both factors of a unit: about a second-level cache */
-#define WINO_GRAD_POSITIONS 64          /* least depth of a product: sums are read and written once in so many */
+#define WINO_GRAD_POSITIONS 128          /* least depth of a product: sums are read and written once in so many */
 #define WINO_GRAD_SUMS (4800 << 10)     /* sums of a task */
 #define WINO_GRAD_ALL_SUMS (16 << 20)   /* of all parts */
 #define WINO_GRAD_TASKS 16
