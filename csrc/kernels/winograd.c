@@ -6,13 +6,13 @@
 static INLINE void FN(wino_weights_body)(REAL *u, ptrdiff_t u_f, const REAL *w, int flip, int lanes, const int taps,
                                          const int n) {
     vec half[MOST_TILE][5];
-    UNROLL for (int s = 0; s < taps; s++) {
+    for (int s = 0; s < taps; s++) {
         vec column[5];
         UNROLL for (int r = 0; r < taps; r++)
             column[r] = vec_load(w + (flip ? taps * taps - 1 - (r * taps + s) : r * taps + s) * LANES);
         FN(wino_g)(&half[0][s], 5, column, 1, taps, n);
     }
-    UNROLL for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         vec full[MOST_TILE];
         FN(wino_g)(full, 1, half[i], 1, taps, n);
         UNROLL for (int j = 0; j < n; j++) vec_store_part(u + (i * n + j) * u_f, full[j], lanes);
@@ -23,12 +23,12 @@ static INLINE void FN(wino_input_body)(REAL *v, ptrdiff_t v_f, ptrdiff_t v_t, co
                                        ptrdiff_t tiles, const int n) {
     for (ptrdiff_t t = 0; t < tiles; t++, v += v_t, x += x_t) {
         vec half[MOST_TILE][MOST_TILE];
-        UNROLL for (int j = 0; j < n; j++) {
+        for (int j = 0; j < n; j++) {
             vec column[MOST_TILE];
             UNROLL for (int i = 0; i < n; i++) column[i] = vec_load(x + i * x_r + j * LANES);
             FN(wino_b)(&half[0][j], MOST_TILE, column, 1, n);
         }
-        UNROLL for (int i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             vec full[MOST_TILE];
             FN(wino_b)(full, 1, half[i], 1, n);
             UNROLL for (int j = 0; j < n; j++) vec_store(v + (i * n + j) * v_f, full[j]);
@@ -40,12 +40,12 @@ static INLINE void FN(wino_output_body)(REAL *y, ptrdiff_t y_r, const REAL *v, p
                                         const int m, const int n) {
     for (ptrdiff_t t = 0; t < tiles; t++, v += LANES, y += m * LANES) {
         vec half[6][MOST_TILE];
-        UNROLL for (int j = 0; j < n; j++) {
+        for (int j = 0; j < n; j++) {
             vec column[MOST_TILE];
             UNROLL for (int i = 0; i < n; i++) column[i] = vec_load(v + (i * n + j) * v_f);
             FN(wino_a)(&half[0][j], MOST_TILE, column, 1, m, n);
         }
-        UNROLL for (int i = 0; i < m; i++) {
+        for (int i = 0; i < m; i++) {
             vec row[6];
             FN(wino_a)(row, 1, half[i], 1, m, n);
             UNROLL for (int j = 0; j < m; j++) vec_store(y + i * y_r + j * LANES, row[j] + vec_set1(bias));
@@ -57,12 +57,12 @@ static INLINE void FN(wino_factor_body)(REAL *v, ptrdiff_t v_f, ptrdiff_t v_t, c
                                         ptrdiff_t y_t, ptrdiff_t tiles, const int m, const int n) {
     for (ptrdiff_t t = 0; t < tiles; t++, v += v_t, dy += y_t) {
         vec half[MOST_TILE][6];
-        UNROLL for (int j = 0; j < m; j++) {
+        for (int j = 0; j < m; j++) {
             vec column[6];
             UNROLL for (int i = 0; i < m; i++) column[i] = vec_load(dy + i * y_r + j * LANES);
             FN(wino_g)(&half[0][j], 6, column, 1, m, n);
         }
-        UNROLL for (int i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             vec full[MOST_TILE];
             FN(wino_g)(full, 1, half[i], 1, m, n);
             UNROLL for (int j = 0; j < n; j++) vec_store(v + (i * n + j) * v_f, full[j]);
@@ -73,15 +73,15 @@ static INLINE void FN(wino_factor_body)(REAL *v, ptrdiff_t v_f, ptrdiff_t v_t, c
 static INLINE void FN(wino_taps_body)(REAL *w, const REAL *v, ptrdiff_t v_f, ptrdiff_t parts, ptrdiff_t v_p,
                                       const int taps, const int n) {
     vec half[5][MOST_TILE];
-    UNROLL for (int j = 0; j < n; j++) {
+    for (int j = 0; j < n; j++) {
         vec column[MOST_TILE];
-        UNROLL for (int i = 0; i < n; i++) {
+        for (int i = 0; i < n; i++) {
             column[i] = vec_load(v + (i * n + j) * v_f);
             for (ptrdiff_t p = 1; p < parts; p++) column[i] += vec_load(v + (i * n + j) * v_f + p * v_p);
         }
         FN(wino_a)(&half[0][j], MOST_TILE, column, 1, taps, n);
     }
-    UNROLL for (int i = 0; i < taps; i++) {
+    for (int i = 0; i < taps; i++) {
         vec row[5];
         FN(wino_a)(row, 1, half[i], 1, taps, n);
         UNROLL for (int j = 0; j < taps; j++) vec_store(w + (i * taps + j) * LANES, row[j]);
