@@ -96,6 +96,9 @@ typedef struct {
      * instead of what is negative if relu; q < count; y may be x. winner, if not NULL: its place 0 ... 3 in the window,  \
      * row by row, 255 where relu shut it off. */                                                                   \
     K(pool2, (REAL *y, uint8_t *winner, const REAL *x, ptrdiff_t pitch, ptrdiff_t count, int relu))                 \
+    /* The same of two rows of numbers, without winners: y[q] = the largest of a[2q], a[2q+1], b[2q], b[2q+1]. Rows are     \
+     * read, and y is written, in whole vectors; y may be a. */                                                     \
+    K(pool_row, (REAL *y, const REAL *a, const REAL *b, ptrdiff_t count, int relu))                                 \
     /* dx, at all 4 * count positions: dy at the winner's place, else 0 */                                          \
     K(pool2_grad, (REAL *dx, ptrdiff_t pitch, const REAL *dy, const uint8_t *winner, ptrdiff_t count))              \
     K(grad_tile, (const FN(cnn_grad_tile) * t, int kb, int tb))                                                     \

@@ -65,19 +65,26 @@ def test_the_cases_go_this_way(rng) -> None:
     assert list(ways.values()).count("pixels") >= len(CASES) - 3, ways
 
 
+@pytest.mark.parametrize("name", ["stem", "one-channel", "groups", "full-batch-of-images-of-few-channels"])
+@pytest.mark.parametrize("pool", [0, 1])
 @pytest.mark.parametrize("relu", [0, 1])
 @pytest.mark.parametrize("scaled", [False, True])
-def test_fused_is_what_the_parts_give(relu, scaled, isa, dtype, rng) -> None:
-    x, weight, bias, settings = arrays("stem", rng, dtype)
+def test_fused_is_what_the_parts_give(relu, scaled, pool, name, isa, dtype, rng) -> None:
+    x, weight, bias, settings = arrays(name, rng, dtype)
+    x[0, 0, 0, 0] = np.nan
     scale = normal(rng, len(weight), dtype=dtype) if scaled else None
-    plain = functional.conv2d(x, weight, None, *settings)
-    plain = (plain if scale is None else plain * scale[:, None, None]) + bias[:, None, None]
+    expected = functional.conv2d(x, weight, None, *settings)
+    expected = (expected if scale is None else expected * scale[:, None, None]) + bias[:, None, None]
+    expected = functional.relu(expected) if relu else expected
+    expected = functional.max_pool2d(expected, 2) if pool else expected
     _, options, layout = way(x, weight, settings, relu)
-    y = poisoned(plain.shape, dtype)
+    y = poisoned(expected.shape, dtype)
+    y[...] = 7  # where NaN is expected, NaN must be written
     _kernels.conv2d_forward["float" if dtype is np.float32 else "double"](
-        y, None, x, weight, bias, scale, options, layout
+        y, None, x, weight, bias, scale, options, (*layout[:-1], pool)
     )
-    assert_close(y, (functional.relu(plain) if relu else plain).astype(np.float64), weight[0].size, term=1.0)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
+    assert_close(np.nan_to_num(y), np.nan_to_num(expected).astype(np.float64), weight[0].size, term=1.0)
 
 
 @pytest.mark.parametrize("name", ["stem", "many-channels", "full-batch-of-images-of-few-channels"])

@@ -141,7 +141,7 @@ cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const
                                 .to = {.scale = scale, .shift = b, .relu = f->relu, .pool = f->pool, .y = y, .winner = winner}}};
     FN(conv_tell)(&v.conv, p, f, 0);
     const ptrdiff_t L = v.conv.table->lanes;
-    if (FN(pixels_pay)(p, f, L) && !FN(conv_tile)(p, v.conv.cin, v.conv.cout, p->oh, p->ow, L)) {
+    if (!winner && FN(pixels_pay)(p, f, L) && !FN(conv_tile)(p, v.conv.cin, v.conv.cout, p->oh, p->ow, L)) {
         FN(pixels) pixels = {.conv = v.conv};
         return FN(pixels_forward)(&pixels, p);
     }

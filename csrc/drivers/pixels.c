@@ -23,7 +23,7 @@ static int FN(pixels_pay)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, ptrdi
     const ptrdiff_t lanes = cnn_ceil_div(p->ow, L) * L;
     const int few_images = 2 * p->n <= L && 4 * p->ow >= 3 * lanes;
     const int few_channels = p->c / p->groups <= PIXEL_CHANNELS && 16 * p->ow >= 15 * lanes;
-    return (few_images || few_channels) && !f->x_lanes && !f->y_lanes && !f->pool;
+    return (few_images || few_channels) && !f->x_lanes && !f->y_lanes;
 }
 
 static void FN(pixels_fill)(const FN(pixels) * v, REAL *scratch, ptrdiff_t image, ptrdiff_t group, ptrdiff_t row) {
@@ -38,16 +38,19 @@ static void FN(pixels_fill)(const FN(pixels) * v, REAL *scratch, ptrdiff_t image
                         c->from.x + ((image * c->groups + group) * c->cin + i) * p->h * p->w);
 }
 
-/* One row of one output channel on its way to y. */
+/* One row of an output channel, or with pooling two, on the way to row `at` of y. */
 static void FN(pixels_deliver)(const FN(pixels) * v, REAL *row, ptrdiff_t image, ptrdiff_t channel, ptrdiff_t at) {
     const FN(sink) *to = &v->conv.to;
     const FN(cnn_table) *t = v->conv.table;
     const REAL zero = 0;
     const FN(cnn_norm) norm = {.mean = &zero, .scale = to->scale + channel, .offset = &zero,
                                .shift = to->shift ? to->shift + channel : &zero};
+    REAL *below = row + t->gemm_mb * v->row_size;
     if (to->scale) t->norm(row, row, &norm, v->p->ow, 0, 0);
-    if (to->relu) t->relu(row, row, v->p->ow, 0);
-    memcpy(to->y + ((image * v->p->k + channel) * v->p->oh + at) * v->p->ow, row, (size_t)v->p->ow * sizeof(REAL));
+    if (to->scale && to->pool) t->norm(below, below, &norm, v->p->ow, 0, 0);
+    if (to->pool) t->pool_row(row, row, below, to->edge.w, to->relu);
+    else if (to->relu) t->relu(row, row, v->p->ow, 0);
+    memcpy(to->y + ((image * v->p->k + channel) * to->edge.h + at) * to->edge.w, row, (size_t)to->edge.w * sizeof(REAL));
 }
 
 static void FN(pixels_task)(const void *context, ptrdiff_t task, int thread) {
@@ -62,18 +65,21 @@ static void FN(pixels_task)(const void *context, ptrdiff_t task, int thread) {
     FN(pixels_fill)(v, x, image, group, first);
     FN(cnn_tap_tile) tile = {.c_i = v->row_size, .c_j = L, .tap = v->taps, .taps = area, .channels = c->cin,
                              .x_c = v->x.size, .x_p = L};
-    for (ptrdiff_t row = first; row < end; row++)
+    const ptrdiff_t together = c->to.pool ? 2 : 1;
+    for (ptrdiff_t row = first; row + together <= end; row += together)
         for (ptrdiff_t block = 0; block < v->weights.blocks; block++) {
             const ptrdiff_t k = block * mb, count = cnn_min(mb, c->cout - k), channel = group * c->cout + k;
             tile.a = v->weights.packed + (group * v->weights.blocks + block) * c->cin * area * mb;
             tile.bias = c->bias ? c->bias + channel : NULL;
-            for (ptrdiff_t i = 0; i < tiles; i++) {
-                const ptrdiff_t from = v->vectors * i / tiles, to = v->vectors * (i + 1) / tiles;
-                tile.x = x + (row - first) * p->stride_h * v->x.line + from * L;
-                tile.c = rows + from * L;
+            for (ptrdiff_t i = 0; i < together * tiles; i++) {
+                const ptrdiff_t r = i / tiles, j = i % tiles, from = v->vectors * j / tiles;
+                const ptrdiff_t to = v->vectors * (j + 1) / tiles;
+                tile.x = x + (row + r - first) * p->stride_h * v->x.line + from * L;
+                tile.c = rows + r * mb * v->row_size + from * L;
                 t->tap_tile(&tile, (int)count, (int)(to - from));
             }
-            for (ptrdiff_t i = 0; i < count; i++) FN(pixels_deliver)(v, rows + i * v->row_size, image, channel + i, row);
+            for (ptrdiff_t i = 0; i < count; i++)
+                FN(pixels_deliver)(v, rows + i * v->row_size, image, channel + i, row / together);
         }
 }
 
@@ -83,27 +89,29 @@ static cnn_status FN(pixels_forward)(FN(pixels) * v, const cnn_conv2d *p) {
     FN(conv) *c = &v->conv;
     const ptrdiff_t L = c->table->lanes, area = p->r * p->s, size = (ptrdiff_t)sizeof(REAL);
     v->p = p;
-    v->weights = (FN(panels)){.conv = c, .phases_h = 1, .phases_w = 1, .blocks = cnn_ceil_div(c->cout, c->table->gemm_mb)};
+    const ptrdiff_t mb = c->table->gemm_mb, blocks = cnn_ceil_div(c->cout, mb);
+    v->weights = (FN(panels)){.conv = c, .phases_h = 1, .phases_w = 1, .blocks = blocks};
     v->vectors = cnn_ceil_div(p->ow, L);
-    v->row_size = v->vectors * L;
+    v->row_size = cnn_ceil_div(v->vectors, 2) * 2 * L; /* pooling reads two vectors at a time */
     v->x = FN(padded_plane)(p, L, 0);
     const double work = (double)p->n * (double)(p->k * c->cin) * (double)area * (double)(p->oh * p->ow);
     const int threads = cnn_threads_for(work / 4);
     const ptrdiff_t reach = (p->r - 1) * p->dilation_h + 1, line_bytes = c->cin * v->x.line * size;
     const ptrdiff_t fit = cnn_max(1, (PIXEL_BYTES / line_bytes - reach) / p->stride_h + 1), planes = p->n * p->groups;
-    v->strips = cnn_max(cnn_ceil_div(p->oh, fit), cnn_min(p->oh, cnn_ceil_div(threads > 1 ? TASKS_PER_THREAD * threads : 1, planes)));
-    v->strip = cnn_ceil_div(p->oh, v->strips);
+    const ptrdiff_t tasks = threads > 1 ? TASKS_PER_THREAD * threads : 1;
+    v->strips = cnn_max(cnn_ceil_div(p->oh, fit), cnn_min(p->oh, cnn_ceil_div(tasks, planes)));
+    v->strip = cnn_ceil_div(cnn_ceil_div(p->oh, v->strips), 2) * 2;
     v->strips = cnn_ceil_div(p->oh, v->strip);
     v->x.size = ((v->strip - 1) * p->stride_h + reach) * v->x.line;
     v->x_size = c->cin * v->x.size;
-    v->per_thread = v->x_size + c->table->gemm_mb * v->row_size;
+    v->per_thread = v->x_size + 2 * mb * v->row_size;
     cnn_carver carver = {0};
     for (int pass = 0; pass < 2; pass++) {
         if (pass && !(carver.base = carver.overflow ? NULL : cnn_workspace(carver.used))) return CNN_NO_MEMORY;
         carver.used = 0;
         FN(padded_carve)(&v->x, &carver, p->dilation_w);
         v->taps = cnn_carve(&carver, area, sizeof *v->taps);
-        v->weights.packed = cnn_carve(&carver, p->groups * v->weights.blocks * c->cin * area * c->table->gemm_mb, sizeof(REAL));
+        v->weights.packed = cnn_carve(&carver, p->groups * blocks * c->cin * area * mb, sizeof(REAL));
         v->scratch = cnn_carve(&carver, threads * v->per_thread, sizeof(REAL));
     }
     for (ptrdiff_t t = 0; t < area; t++) v->taps[t] = t / p->s * p->dilation_h * v->x.line + v->x.tap[t % p->s];

@@ -26,6 +26,18 @@ void KERNEL(pool2)(REAL *y, uint8_t *winner, const REAL *x, ptrdiff_t pitch, ptr
     }
 }
 
+void KERNEL(pool_row)(REAL *y, const REAL *a, const REAL *b, ptrdiff_t count, int relu) {
+    for (ptrdiff_t q = 0; q < count; q += LANES, a += 2 * LANES, b += 2 * LANES) {
+        const vec a0 = vec_load(a), a1 = vec_load(a + LANES), b0 = vec_load(b), b1 = vec_load(b + LANES);
+        ivec at = {0};
+        vec best = vec_even(a0, a1);
+        FN(pool2_step)(&best, &at, vec_odd(a0, a1), 1);
+        FN(pool2_step)(&best, &at, vec_even(b0, b1), 2);
+        FN(pool2_step)(&best, &at, vec_odd(b0, b1), 3);
+        vec_store(y + q, relu ? FN(positive)(best) : best);
+    }
+}
+
 void KERNEL(pool2_grad)(REAL *dx, ptrdiff_t pitch, const REAL *dy, const uint8_t *winner, ptrdiff_t count) {
     REAL *below = dx + pitch * LANES;
     for (ptrdiff_t q = 0; q < count; q++, dx += 2 * LANES, below += 2 * LANES) {

@@ -11,6 +11,7 @@
  *   vec_sqrt(v)               square roots, correctly rounded
  *   vec_select(m, a, b)       lane of a where m is all ones, of b where it is 0
  *   vec_zip_lo/hi(a, b)       a0 b0 a1 b1 ... from the lower / upper halves
+ *   vec_even/odd(a, b)        every other lane of a, then of b, from the first / second on
  *   ivec_set1(i)              i in every lane
  *   ivec_load, ivec_store     any address that REAL_INT may have
  *   ivec_load/store_bytes     lanes of 0 to 255, as LANES bytes
@@ -40,6 +41,8 @@ typedef REAL_INT FN(ivec_mem) __attribute__((vector_size(SIMD_BYTES), aligned(RE
 #define vec_select FN(vec_select)
 #define vec_zip_lo FN(vec_zip_lo)
 #define vec_zip_hi FN(vec_zip_hi)
+#define vec_even FN(vec_even)
+#define vec_odd FN(vec_odd)
 #define ivec_set1 FN(ivec_set1)
 #define ivec_load FN(ivec_load)
 #define ivec_store FN(ivec_store)
@@ -95,29 +98,43 @@ static INLINE void ivec_store_bytes(uint8_t *p, ivec v) {
 }
 #endif
 
-/* Index lists of the two zips for a vector of 2, 4, 8 or 16 lanes. */
+/* Index lists of the zips, and of every other lane, for a vector of 2, 4, 8 or 16 lanes. */
 #if SIMD_BYTES / REAL_BYTES == 2
 #define ZIP_LO 0, 2
 #define ZIP_HI 1, 3
+#define EVEN 0, 2
+#define ODD 1, 3
 #elif SIMD_BYTES / REAL_BYTES == 4
 #define ZIP_LO 0, 4, 1, 5
 #define ZIP_HI 2, 6, 3, 7
+#define EVEN 0, 2, 4, 6
+#define ODD 1, 3, 5, 7
 #elif SIMD_BYTES / REAL_BYTES == 8
 #define ZIP_LO 0, 8, 1, 9, 2, 10, 3, 11
 #define ZIP_HI 4, 12, 5, 13, 6, 14, 7, 15
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15
 #else
 #define ZIP_LO 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define ZIP_HI 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
 #endif
 #if defined(__clang__) || __GNUC__ >= 12
 static INLINE vec vec_zip_lo(vec a, vec b) { return __builtin_shufflevector(a, b, ZIP_LO); }
 static INLINE vec vec_zip_hi(vec a, vec b) { return __builtin_shufflevector(a, b, ZIP_HI); }
+static INLINE vec vec_even(vec a, vec b) { return __builtin_shufflevector(a, b, EVEN); }
+static INLINE vec vec_odd(vec a, vec b) { return __builtin_shufflevector(a, b, ODD); }
 #else
 static INLINE vec vec_zip_lo(vec a, vec b) { return __builtin_shuffle(a, b, (ivec){ZIP_LO}); }
 static INLINE vec vec_zip_hi(vec a, vec b) { return __builtin_shuffle(a, b, (ivec){ZIP_HI}); }
+static INLINE vec vec_even(vec a, vec b) { return __builtin_shuffle(a, b, (ivec){EVEN}); }
+static INLINE vec vec_odd(vec a, vec b) { return __builtin_shuffle(a, b, (ivec){ODD}); }
 #endif
 #undef ZIP_LO
 #undef ZIP_HI
+#undef EVEN
+#undef ODD
 
 #ifdef SIMD_HAS_TRANSPOSE
 static INLINE void vec_transpose(vec r[LANES]) { FN(SIMD_TRANSPOSE)(r); }

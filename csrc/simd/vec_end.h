@@ -11,6 +11,8 @@
 #undef vec_select
 #undef vec_zip_lo
 #undef vec_zip_hi
+#undef vec_even
+#undef vec_odd
 #undef ivec_set1
 #undef ivec_load
 #undef ivec_store
