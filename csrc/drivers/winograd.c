@@ -10,7 +10,7 @@
  *
  * A unit is tiles of one lane group, as many as leave its arrays in a second-level cache, but at least so many that each
  * filter, read from further away, is used often enough. Where there are fewer units than threads could use, the
- * channels and frequencies of one unit, then of all lane groups together, are shared out instead. */
+ * channels of one unit, if possible of all lane groups together, are shared out instead. */
 
 typedef struct {
     FN(conv) * conv;
@@ -18,21 +18,26 @@ typedef struct {
     ptrdiff_t m, tiles_h, tiles_w;              /* m×m outputs a tile; tiles of a plane */
     ptrdiff_t unit_g, unit_h, unit_w, units_h, units_w; /* lane groups and tiles of a unit, units of a plane */
     ptrdiff_t u_f, v_f, kb, groups, unit;       /* groups: lane groups at hand; unit: the one that is shared out */
-    int shared;
+    int shared, lone;                           /* units are shared out; there is just one */
     REAL *u, *filters, *scratch;
     ptrdiff_t filters_size, v_size, product_size, strip_size, scratch_size;
 } FN(winograd);
 
-static void FN(wino_pack)(const void *context, ptrdiff_t task, int thread) {
-    const FN(winograd) *p = context;
+/* The filters of an output channel, counted over all conv groups. */
+static void FN(wino_filter)(const FN(winograd) * p, ptrdiff_t channel, REAL *u, ptrdiff_t u_f, int thread) {
     const FN(conv) *c = p->conv;
-    const ptrdiff_t L = c->table->lanes, group = task / c->cout, out = task % c->cout, area = p->taps * p->taps;
+    const ptrdiff_t L = c->table->lanes, group = channel / c->cout, out = channel % c->cout, area = p->taps * p->taps;
     REAL *lanes = p->filters + thread * p->filters_size;
     for (ptrdiff_t i = 0; i < c->cin; i += L) {
         const int n = (int)cnn_min(L, c->cin - i);
         c->table->lanes_from_planes(lanes, c->w + group * c->w_group + out * c->w_out + i * c->w_in, c->w_in, n, area);
-        c->table->wino_weights(p->u + task * c->cin + i, p->u_f, lanes, p->flip, n, p->taps, p->n);
+        c->table->wino_weights(u + i, u_f, lanes, p->flip, n, p->taps, p->n);
     }
+}
+
+static void FN(wino_pack)(const void *context, ptrdiff_t channel, int thread) {
+    const FN(winograd) *p = context;
+    FN(wino_filter)(p, channel, p->u + channel * p->conv->cin, p->u_f, thread);
 }
 
 /* Where a unit lies: its first lane group and how many, its conv group, its first tile, how many tiles it has each way. */
@@ -87,13 +92,14 @@ static void FN(wino_transform)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t
 #define WINO_CHAIN 128
 #define WINO_FEW 48
 
-/* The products of frequency f for output channels [k0, k1); product holds [n²][k1 - k0][T][L]. */
-static void FN(wino_multiply)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t f, ptrdiff_t k0, ptrdiff_t k1,
+/* The products of frequency f for `outputs` output channels, whose filters u begins with; product holds
+ * [n²][outputs][T][L]. */
+static void FN(wino_multiply)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t f, ptrdiff_t outputs, const REAL *u,
                               const REAL *v, REAL *product) {
     const FN(wino_place) at = FN(wino_unit)(p, unit);
     const FN(conv) *c = p->conv;
     const ptrdiff_t L = c->table->lanes, panels = FN(wino_panels)(p, at.tiles);
-    const ptrdiff_t rows = cnn_ceil_div(k1 - k0, c->table->gemm_mb);
+    const ptrdiff_t rows = cnn_ceil_div(outputs, c->table->gemm_mb);
     const ptrdiff_t chains = c->cin > WINO_FEW ? cnn_ceil_div(c->cin, WINO_CHAIN) : c->cin > WINO_FEW / 3 ? 2 : 1;
     FN(cnn_gemm_tile) tile = {.c_i = at.tiles * L, .c_j = L, .a_i = c->cin, .a_p = 1, .b_j = L, .tail = (int)L, .apart = 1};
     for (ptrdiff_t j = 0; j < panels; j++) {
@@ -105,9 +111,9 @@ static void FN(wino_multiply)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t 
             tile.depth = c->cin * (chain + 1) / chains - first;
             tile.accumulate = chain > 0;
             for (ptrdiff_t i = 0; i < rows; i++) {
-                const ptrdiff_t begin = (k1 - k0) * i / rows, end = (k1 - k0) * (i + 1) / rows;
-                tile.a = p->u + f * p->u_f + (at.group * c->cout + k0 + begin) * c->cin + first;
-                tile.c = product + (f * (k1 - k0) + begin) * at.tiles * L + from * L;
+                const ptrdiff_t begin = outputs * i / rows, end = outputs * (i + 1) / rows;
+                tile.a = u + f * p->u_f + begin * c->cin + first;
+                tile.c = product + (f * outputs + begin) * at.tiles * L + from * L;
                 c->table->gemm_tile(&tile, (int)(end - begin), (int)(to - from));
             }
         }
@@ -134,31 +140,33 @@ static void FN(wino_task)(const void *context, ptrdiff_t unit, int thread) {
     const FN(winograd) *p = context;
     const FN(conv) *c = p->conv;
     REAL *v = p->scratch + thread * p->scratch_size, *product = v + p->v_size, *strip = product + p->product_size;
+    const REAL *u = p->u + FN(wino_unit)(p, unit).group * c->cout * c->cin;
     for (ptrdiff_t i = 0; i < c->cin; i++) FN(wino_transform)(p, unit, i, v);
     for (ptrdiff_t k0 = 0; k0 < c->cout; k0 += p->kb) {
-        const ptrdiff_t k1 = cnn_min(c->cout, k0 + p->kb);
-        for (ptrdiff_t f = 0; f < p->frequencies; f++) FN(wino_multiply)(p, unit, f, k0, k1, v, product);
-        for (ptrdiff_t k = k0; k < k1; k++) FN(wino_finish)(p, unit, k, k - k0, k1 - k0, product, strip);
+        const ptrdiff_t outputs = cnn_min(p->kb, c->cout - k0);
+        for (ptrdiff_t f = 0; f < p->frequencies; f++) FN(wino_multiply)(p, unit, f, outputs, u + k0 * c->cin, v, product);
+        for (ptrdiff_t k = 0; k < outputs; k++) FN(wino_finish)(p, unit, k0 + k, k, outputs, product, strip);
     }
 }
 
-/* The same three steps with one unit shared out; v and product are the first thread's, strips everyone's own. */
-static void FN(wino_shared_transform)(const void *context, ptrdiff_t i, int thread) {
+/* One unit shared out: first the input channels, then the output channels, KB at a time. A lone unit's filters are
+ * transformed just before they are used, and never stored. */
+static void FN(wino_shared_inputs)(const void *context, ptrdiff_t i, int thread) {
     const FN(winograd) *p = context;
     (void)thread;
     FN(wino_transform)(p, p->unit, i, p->scratch);
 }
 
-static void FN(wino_shared_multiply)(const void *context, ptrdiff_t f, int thread) {
+static void FN(wino_shared_outputs)(const void *context, ptrdiff_t block, int thread) {
     const FN(winograd) *p = context;
-    (void)thread;
-    FN(wino_multiply)(p, p->unit, f, 0, p->conv->cout, p->scratch, p->scratch + p->v_size);
-}
-
-static void FN(wino_shared_finish)(const void *context, ptrdiff_t k, int thread) {
-    const FN(winograd) *p = context;
-    REAL *product = p->scratch + p->v_size;
-    FN(wino_finish)(p, p->unit, k, k, p->conv->cout, product, product + p->product_size + thread * p->strip_size);
+    const FN(conv) *c = p->conv;
+    const ptrdiff_t k0 = block * p->kb, outputs = cnn_min(p->kb, c->cout - k0);
+    REAL *product = p->scratch + p->v_size + thread * (p->scratch_size - p->v_size), *strip = product + p->product_size;
+    REAL *own = strip + p->strip_size;
+    const REAL *u = p->lone ? own : p->u + (FN(wino_unit)(p, p->unit).group * c->cout + k0) * c->cin;
+    for (ptrdiff_t k = 0; p->lone && k < outputs; k++) FN(wino_filter)(p, k0 + k, own + k * c->cin, p->u_f, thread);
+    for (ptrdiff_t f = 0; f < p->frequencies; f++) FN(wino_multiply)(p, p->unit, f, outputs, u, p->scratch, product);
+    for (ptrdiff_t k = 0; k < outputs; k++) FN(wino_finish)(p, p->unit, k0 + k, k, outputs, product, strip);
 }
 
 /* Decides where the source has to lie: rows and columns for whole tiles. A cropping convolution has `top` inside. */
@@ -208,26 +216,27 @@ static int FN(wino_size)(FN(winograd) * p, FN(conv) * c) {
     if (p->unit_h == p->tiles_h && p->units_w == 1)
         p->unit_g = p->shared ? lane_groups : cnn_max(1, cnn_min(lane_groups, most / (p->unit_h * p->unit_w)));
     const ptrdiff_t tiles = p->unit_g * p->unit_h * p->unit_w;
-    p->kb = p->shared ? c->cout : kb;
-    p->u_f = c->groups * c->cout * c->cin;
+    p->lone = p->shared && p->unit_g * units == lane_groups;
+    p->kb = p->shared ? cnn_min(kb, cnn_ceil_div(c->cout, 2 * TASKS_PER_THREAD * threads * mb) * mb) : kb;
+    p->u_f = p->lone ? p->kb * c->cin : c->groups * c->cout * c->cin;
     p->v_f = (c->cin * tiles + 1 - c->cin * tiles % 2) * L; /* an odd number of vectors: spreads over the cache's sets */
     p->v_size = p->frequencies * p->v_f;
     p->product_size = p->frequencies * p->kb * tiles * L;
     p->strip_size = p->m * p->m * p->unit_h * p->unit_w * L;
-    p->scratch_size = p->v_size + p->product_size + p->strip_size;
+    p->scratch_size = p->v_size + p->product_size + p->strip_size + (p->lone ? p->frequencies * p->u_f : 0);
     p->filters_size = p->taps * p->taps * L;
     return threads;
 }
 
 static void FN(wino_carve)(FN(winograd) * p, cnn_carver *carver, int threads) {
-    p->u = cnn_carve(carver, p->frequencies * p->u_f, sizeof(REAL));
+    const ptrdiff_t shared = p->shared ? p->v_size : 0;
+    p->u = cnn_carve(carver, p->lone ? 0 : p->frequencies * p->u_f, sizeof(REAL));
     p->filters = cnn_carve(carver, threads * p->filters_size, sizeof(REAL));
-    p->scratch = cnn_carve(carver, p->shared ? p->scratch_size + threads * p->strip_size : threads * p->scratch_size,
-                           sizeof(REAL));
+    p->scratch = cnn_carve(carver, shared + threads * (p->scratch_size - shared), sizeof(REAL));
 }
 
 static void FN(wino_weights_run)(FN(winograd) * p, int threads) {
-    cnn_parallel_for(threads, p->conv->groups * p->conv->cout, FN(wino_pack), p);
+    if (!p->lone) cnn_parallel_for(threads, p->conv->groups * p->conv->cout, FN(wino_pack), p);
 }
 
 /* The outputs of `count` lane groups, whose sources are packed. */
@@ -239,8 +248,7 @@ static void FN(wino_run)(FN(winograd) * p, ptrdiff_t count, int threads) {
         return;
     }
     for (p->unit = 0; p->unit < units; p->unit++) {
-        cnn_parallel_for(threads, p->conv->cin, FN(wino_shared_transform), p);
-        cnn_parallel_for(threads, p->frequencies, FN(wino_shared_multiply), p);
-        cnn_parallel_for(threads, p->conv->cout, FN(wino_shared_finish), p);
+        cnn_parallel_for(threads, p->conv->cin, FN(wino_shared_inputs), p);
+        cnn_parallel_for(threads, cnn_ceil_div(p->conv->cout, p->kb), FN(wino_shared_outputs), p);
     }
 }

@@ -97,6 +97,8 @@ static void FN(wino_grad_transform)(const FN(wino_grad) * g, const FN(wino_facto
         }
 }
 
+#define WINO_GRAD_CHAIN 64 /* tiles that are added up at a time: long sums round more */
+
 /* One row of channels: the parts' sums, from frequencies to taps, to their places in dw. */
 static void FN(wino_grad_row)(const FN(wino_grad) * g, ptrdiff_t group, ptrdiff_t row, const REAL *sums, REAL *taps) {
     const FN(wino_factor) *columns = &g->factor[1];
@@ -126,12 +128,15 @@ static void FN(wino_grad_task)(const void *context, ptrdiff_t task, int thread) 
         if (lane_group < g->first || lane_group >= g->end) continue;
         FN(wino_grad_transform)(g, rows, &u, v_rows, strip, group * rows->channels + row, count);
         FN(wino_grad_transform)(g, columns, &u, v_columns, strip, group * columns->channels, columns->channels);
-        for (ptrdiff_t f = 0; f < g->frequencies; f++) {
+        const ptrdiff_t chains = cnn_ceil_div(positions, WINO_GRAD_CHAIN), a_p = cnn_ceil_div(count, L) * L;
+        for (ptrdiff_t i = 0; i < g->frequencies * chains; i++) {
+            const ptrdiff_t f = i / chains, from = positions * (i % chains) / chains;
             const FN(cnn_gemm_tile) tile = {
                 .c = sums + f * g->frequency, .c_i = columns->padded, .c_j = L,
-                .a = v_rows + f * FN(wino_v_f)(g, positions, count), .a_i = 1, .a_p = cnn_ceil_div(count, L) * L,
-                .b = v_columns + f * FN(wino_v_f)(g, positions, columns->channels), .b_p = columns->padded, .b_j = L,
-                .depth = positions, .accumulate = unit > begin, .apart = 1};
+                .a = v_rows + f * FN(wino_v_f)(g, positions, count) + from * a_p, .a_i = 1, .a_p = a_p,
+                .b = v_columns + f * FN(wino_v_f)(g, positions, columns->channels) + from * columns->padded,
+                .b_p = columns->padded, .b_j = L, .depth = positions * (i % chains + 1) / chains - from,
+                .accumulate = unit > begin || from > 0, .apart = 1};
             FN(multiply)(g->table, tile, count, columns->padded, NULL);
         }
     }
@@ -147,7 +152,7 @@ static void FN(wino_grad_output)(const void *context, ptrdiff_t task, int thread
 }
 
 #define WINO_GRAD_BYTES (1 << 20)       /* both factors of a unit: about a second-level cache */
-#define WINO_GRAD_POSITIONS 128          /* least depth of a product: sums are read and written once in so many */
+#define WINO_GRAD_POSITIONS 128         /* least tiles of a unit: of two of them, many pixels are the same */
 #define WINO_GRAD_SUMS (4800 << 10)     /* sums of a task */
 #define WINO_GRAD_ALL_SUMS (16 << 20)   /* of all parts */
 #define WINO_GRAD_TASKS 16
