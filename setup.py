@@ -19,7 +19,9 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
-CFLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+CFLAGS = ["-std=gnu11", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+# What is called once an operation, and the instruction set of last resort, are to be small rather than fast.
+DRIVERS, KERNELS, LAST_RESORT = ["-O2"], ["-O3"], ["-Os"]
 ISA_FLAGS = {
     "x86_64": {
         "avx2": ["-mavx2", "-mfma"],
@@ -83,7 +85,8 @@ class BuildKernels(build_ext):
         common = CFLAGS + shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
         for isa, flags in {"baseline": [], **ISA_FLAGS.get(machine(), {})}.items():
             try:
-                source, options = f"csrc/isa/{isa}.c", common + flags
+                level = LAST_RESORT if isa == "baseline" else KERNELS
+                source, options = f"csrc/isa/{isa}.c", level + common + flags
                 ext.extra_objects += self.compiler.compile(
                     [source], output_dir=self.build_temp, extra_postargs=options, depends=ext.depends
                 )
@@ -94,7 +97,7 @@ class BuildKernels(build_ext):
                 continue
             if isa != "baseline":
                 ext.define_macros.append((f"CNN_WITH_{isa.upper()}", "1"))
-        ext.extra_compile_args = common + openmp_compile
+        ext.extra_compile_args = DRIVERS + common + openmp_compile
         ext.extra_link_args = openmp_link + shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
         super().build_extension(ext)
 
