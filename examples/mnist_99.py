@@ -23,6 +23,8 @@ options.add_argument("--seeds", type=int, default=1, help="how many nets to trai
 options.add_argument("--held-back", action="store_true", help="leave the test digits alone")
 options.add_argument("--sample", action="store_true", help="the bundled digits")
 args = options.parse_args()
+if args.seeds < 1:
+    options.error(f"--seeds {args.seeds}: expected at least 1")
 
 
 class Moving:
