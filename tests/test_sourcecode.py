@@ -16,7 +16,7 @@ C_FILES = sorted([*CSRC.rglob("*.c"), *CSRC.rglob("*.h")])
 
 # Who may import a module directly. The binding is the boundary to C; the reference is a definition, not an engine.
 ALLOWED_IMPORTERS = {
-    "cnnlib._kernels": {"functional.py", "operations.py", "config.py", "__init__.py"},
+    "cnnlib._kernels": {"functional", "operations.py", "config.py", "__init__.py"},
     "cnnlib.trainer": {"__init__.py", "cli.py", "callbacks.py", "selftest.py", "bench", "cli"},
     "cnnlib.cli": {"__main__.py", "cli"},
 }
@@ -33,6 +33,7 @@ CEILINGS = {
     "csrc/kernels/*.c": 200,
     "csrc/simd/*.h": 200,
     "csrc/drivers/*.c": 260,
+    "cnnlib/functional/*.py": 220,
     "cnnlib/layers/*.py": 155,
     "cnnlib/_kernels.pyx": 650,  # two instances of every call: nothing to shorten but by hiding them
     "setup.py": 150,

@@ -1,0 +1,78 @@
+"""Array functions: check, make contiguous, allocate the output, call the kernel.
+
+The functions of :mod:`cnnlib.reference`, which defines them, in C: same signatures, same results up to rounding, and
+the same bits for any number of threads. All arrays of a call are float32 or all are float64; what is not C-contiguous
+is copied first. `out` receives the result where given: C-contiguous, writable, of the result's shape and dtype, and not
+overlapping an input unless a function says so. Wrong dtypes raise DTypeError, wrong shapes ShapeError, impossible
+settings ConfigError. A family of functions is a file, forward and backward side by side.
+"""
+
+from __future__ import annotations
+
+from cnnlib.functional.activation import (
+    leaky_relu,
+    leaky_relu_backward,
+    prelu,
+    prelu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
+from cnnlib.functional.arithmetic import add, affine, divide, divide_backward, multiply, reciprocal, subtract
+from cnnlib.functional.convolution import conv2d, conv2d_backward
+from cnnlib.functional.dense import linear, linear_backward
+from cnnlib.functional.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
+from cnnlib.functional.normalization import batch_moments, batch_norm, batch_norm_backward
+from cnnlib.functional.pooling import MOST_POSITIONS as MOST_POSITIONS
+from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from cnnlib.functional.pooling import max_pool2d_winners as max_pool2d_winners
+from cnnlib.functional.pooling import max_pool2d_winners_backward as max_pool2d_winners_backward
+from cnnlib.functional.regularization import dropout
+from cnnlib.functional.updates import adam_step, sgd_step
+from cnnlib.reference import as_input
+
+__all__ = [
+    "adam_step",
+    "add",
+    "affine",
+    "as_input",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "batch_moments",
+    "batch_norm",
+    "batch_norm_backward",
+    "binary_cross_entropy",
+    "conv2d",
+    "conv2d_backward",
+    "cross_entropy",
+    "divide",
+    "divide_backward",
+    "dropout",
+    "l1_loss",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "mse_loss",
+    "multiply",
+    "prelu",
+    "prelu_backward",
+    "reciprocal",
+    "relu",
+    "relu_backward",
+    "sgd_step",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "softmax_backward",
+    "subtract",
+    "tanh",
+    "tanh_backward",
+]
