@@ -26,7 +26,7 @@ config.configure(_os.environ)
 # Module → its names that are ours too. They are imported when they are first used, so that `import cnnlib` costs a few
 # milliseconds and a command pays for what it needs. __init__.pyi says the same to type checkers.
 _HOMES = {
-    "callbacks": ("Callback", "EarlyStopping"),
+    "callbacks": ("Callback", "Checkpoint", "EarlyStopping"),
     "graph": ("Input", "Node"),
     "layers": (
         "AdaptiveAvgPool2d",

@@ -16,7 +16,7 @@ from cnnlib import (
     shapes,
 )
 from cnnlib._version import __version__
-from cnnlib.callbacks import Callback, EarlyStopping
+from cnnlib.callbacks import Callback, Checkpoint, EarlyStopping
 from cnnlib.config import get_num_threads, set_algorithm, set_num_threads, show_config
 from cnnlib.graph import Input, Node
 from cnnlib.layers import (
@@ -68,6 +68,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Callback",
+    "Checkpoint",
     "Concat",
     "Conv2d",
     "CosineLR",

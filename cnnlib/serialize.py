@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,15 +37,17 @@ from cnnlib.layers import Layer, registered
 if TYPE_CHECKING:
     from cnnlib.model import Model
 
-__all__ = ["load", "load_state", "save", "save_state", "write_atomically"]
+__all__ = ["architecture", "check_sum", "checksum", "load", "load_state", "save", "save_state", "write_atomically"]
 
 Array = NDArray[Any]
 PathLike = str | os.PathLike[str]
 
-FORMAT, FORMAT_VERSION = "cnnlib", "1"
+#: The dtypes of arrays of numbers, by the format's names.
+NUMBERS = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
+FORMAT, CHECKPOINT_FORMAT, FORMAT_VERSION = "cnnlib", "cnnlib-checkpoint", "1"
 
 _MAX_NODES = 100_000  # far above any model, far below what would hurt
-_DTYPES = ("F32", "F64")
+_FLOATS = ("F32", "F64")
 
 
 def save(model: Model, path: PathLike, notes: Mapping[str, str] | None = None) -> None:
@@ -58,19 +60,24 @@ def save(model: Model, path: PathLike, notes: Mapping[str, str] | None = None) -
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "cnnlib_version": __version__,
-        "architecture": json.dumps(_architecture(model), ensure_ascii=False),
+        "architecture": architecture(model),
     }
     save_state(model.state_dict(), path, metadata)
 
 
 def load(path: PathLike) -> Model:
-    """Return the model that `save` wrote to `path`: the same structure, dtype and bits.
+    """Return the model that `save` wrote to `path`, or that of a checkpoint: the same structure, dtype and bits.
 
     A layer class of your own must be registered (`cnnlib.layers.register`) before. Raises FileFormatError, naming the
     file and what is wrong with it, for a file that is damaged or not a cnnlib model; FileNotFoundError without one.
     """
-    state, metadata = load_state(path)
-    if metadata.get("format") != FORMAT or "architecture" not in metadata:
+    state, metadata = load_state(path, NUMBERS)
+    if metadata.get("format") == CHECKPOINT_FORMAT:
+        check_sum(path, state, metadata)
+        state = {name[len("model/") :]: array for name, array in state.items() if name.startswith("model/")}
+    elif metadata.get("format") != FORMAT:
+        metadata.pop("architecture", None)
+    if "architecture" not in metadata:
         raise FileFormatError(
             f"{path}: a safetensors file without cnnlib's architecture; to take its weights into a model that you "
             f"have, use model.load_state_dict(cnnlib.serialize.load_state(path)[0])"
@@ -97,8 +104,10 @@ def save_state(state: Mapping[str, Array], path: PathLike, metadata: Mapping[str
     write_atomically(path, to_bytes(contiguous, dict(metadata) if metadata else None))
 
 
-def load_state(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return the named float32 and float64 arrays of the safetensors file `path`, and its metadata.
+def load_state(path: PathLike, dtypes: Sequence[str] = _FLOATS) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return the named arrays of the safetensors file `path`, and its metadata.
+
+    dtypes: what is taken, in the format's names; float32 and float64 if nothing is said.
 
     Raises FileFormatError if the file is truncated, lies about its sizes or is something else.
     """
@@ -111,11 +120,30 @@ def load_state(path: PathLike) -> tuple[dict[str, Array], dict[str, str]]:
             names = list(file.keys())
             for name in names:
                 dtype = file.get_slice(name).get_dtype()
-                if dtype not in _DTYPES:
-                    raise FileFormatError(f"{path}: {name} has dtype {dtype}, expected {' or '.join(_DTYPES)}")
+                if dtype not in dtypes:
+                    raise FileFormatError(f"{path}: {name} has dtype {dtype}, expected {' or '.join(dtypes)}")
             return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except SafetensorError as error:
         raise FileFormatError(f"{path}: damaged or not a safetensors file: {error}") from None
+
+
+def checksum(state: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256 of the arrays and of all metadata but the checksum itself."""
+    import hashlib  # on use: it brings a library for encryption
+
+    rest = {key: value for key, value in metadata.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+    for name in sorted(state):
+        array = np.ascontiguousarray(state[name])
+        digest.update(f"\n{json.dumps(name)} {array.dtype.str} {state[name].shape}\n".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def check_sum(path: PathLike, state: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+    """Raise FileFormatError if the contents of a file are not those that its checksum was made of."""
+    if metadata.get("sha256") != checksum(state, metadata):
+        raise FileFormatError(f"{path}: damaged: the contents do not have the checksum that was written with them")
 
 
 def write_atomically(path: PathLike, data: bytes) -> None:
@@ -139,6 +167,11 @@ def write_atomically(path: PathLike, data: bytes) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def architecture(model: Model) -> str:
+    """Return a model's structure as the JSON text described above."""
+    return json.dumps(_architecture(model), ensure_ascii=False)
 
 
 def _architecture(model: Model) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, cast
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnlib import chance
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.loader import Batches, Dataset, GroupedDataset, as_dataset, split
-from cnnlib.errors import ConfigError, DataError, TrainingError
+from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, TrainingError
 from cnnlib.history import History
+from cnnlib.interrupts import Interrupts, held
 from cnnlib.objective import Losses, Metrics, Objective
 from cnnlib.optim import MaxNorm, Optimizer, clip_grad_norm
+from cnnlib.run import Mean, Position, Run
 
 if TYPE_CHECKING:
     from cnnlib.model import Model
@@ -84,12 +88,21 @@ class Trainer:
         #: The epochs that fit was asked for, and the batches of one epoch (None where the data do not tell).
         self.epochs = 0
         self.batches: int | None = None
-        self._stop_reason = ""
+        self.verbose = 0
+        #: The signal that ended the last fit, if one did.
+        self.interrupted_by: str | None = None
+        self._run: Run | None = None
+        self._interrupts = Interrupts()
 
     @property
     def loss(self) -> Losses:
         """The loss, or the losses by output, as they were given."""
         return self.objective.loss
+
+    @property
+    def position(self) -> Position:
+        """Where the running fit is: epoch and batch from 1, and steps in all."""
+        return self._running("position").position
 
     def fit(
         self,
@@ -111,9 +124,11 @@ class Trainer:
             and initial weights give the same bits, for any number of threads.
         verbose: 0 silent, 1 a bar and a line an epoch, 2 a line an epoch (:class:`cnnlib.callbacks.Progress`).
 
-        A ``KeyboardInterrupt`` ends training as if it were done: the history so far is returned and its
-        ``stop_reason`` tells. Fitting again goes on from the weights and the optimizer's state, at epoch 0 of a
-        schedule.
+        SIGINT (Ctrl-C) and SIGTERM wait until the batch at hand is done; a second one does not. After SIGINT, or a
+        ``KeyboardInterrupt`` from elsewhere, training ends as if it were done: the history so far is returned and its
+        ``stop_reason`` tells. SIGTERM ends the process then. With a :class:`cnnlib.callbacks.Checkpoint` all is saved
+        before.
+        Fitting again goes on from the weights and the optimizer's state, at epoch 0 of a schedule.
 
         Raises TrainingError when the loss becomes NaN or infinite, before that step changes a weight; ConfigError,
         DataError and their kin for bad arguments.
@@ -122,32 +137,42 @@ class Trainer:
             raise ConfigError(f"fit: epochs must be at least 1, verbose 0, 1 or 2; got {epochs} and {verbose}")
         if epochs > 1 and (isinstance(train, Iterator) or isinstance(validation, Iterator)):
             raise DataError("fit: a generator runs only once; for several epochs pass an object that iterates anew")
-        order, dropout, chance = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
+        order, dropout, random = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
+        held_back = validation if isinstance(validation, float) else None
         if isinstance(validation, float):
             if not isinstance(train, (tuple, list)):
                 raise ConfigError("fit: a validation fraction needs train as arrays (x, y); pass validation data")
-            train, validation = _split(train, validation, chance)
+            train, validation = _split(train, validation, random)
         batches = _batches(train, batch_size, order if shuffle else None)
         callbacks = [*([Progress(verbose)] if verbose else []), *self.callbacks]
-        self.history, self.epochs = History(), epochs
+        callbacks.sort(key=lambda callback: callback.last)
+        settings = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "validation": held_back}
+        self._run = run = Run(batches, self.objective, settings | self._settings(batches))
+        self.history, self.epochs, self.verbose, self.interrupted_by = run.history, epochs, verbose, None
         self.batches = len(batches) if isinstance(batches, Sized) else None
         self.model.reseed(dropout)
-        try:
-            for callback in callbacks:
-                callback.on_fit_begin(self)
-            for epoch in range(1, epochs + 1):
-                self._run_epoch(epoch, batches, validation, callbacks)
-                if self.history.stop_reason:
-                    break
-            self.history.stop_reason = self.history.stop_reason or "all epochs done"
-        except KeyboardInterrupt:
-            self.history.stop_reason = "interrupted from the keyboard"
-        except BaseException as error:
-            self.history.stop_reason = f"failed with {type(error).__name__}"
-            raise
-        finally:
-            for callback in callbacks:
-                callback.on_fit_end(self)
+        with held() as self._interrupts:
+            try:
+                for callback in callbacks:
+                    callback.on_fit_begin(self)
+                # A run that was stopped, and resumed, within an epoch still has that epoch to record.
+                while run.position.epoch <= epochs and (run.position.batch or not self.history.stop_reason):
+                    self._run_epoch(run, validation, callbacks)
+                self.history.stop_reason = self.history.stop_reason or "all epochs done"
+            except KeyboardInterrupt:
+                self.history.stop_reason = "interrupted from the keyboard"
+                self.interrupted_by = "SIGINT"
+                if self._interrupts.received:
+                    self.interrupted_by = self._interrupts.received.name
+                if self.interrupted_by != "SIGINT":
+                    self.history.stop_reason = f"interrupted by {self.interrupted_by}"
+            except BaseException as error:
+                self.history.stop_reason = f"failed with {type(error).__name__}"
+                raise
+            finally:
+                for callback in callbacks:
+                    callback.on_fit_end(self)
+                self._run, self._interrupts = None, Interrupts()
         return self.history
 
     def stop(self, reason: str) -> None:
@@ -168,12 +193,15 @@ class Trainer:
 
         Raises DataError if there are no data.
         """
+        return self._evaluate(data, batch_size)
+
+    def _evaluate(self, data: Data, batch_size: int, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
         # A copy, so that a callback may evaluate in the middle of an epoch.
-        objective = self.objective.copy()
-        mean = _Mean(objective)
+        mean = Mean(self.objective.copy())
         for x, y in _batches(data, batch_size, None):
             prediction = self.model.forward(x, training=False)
-            mean.update(objective.forward(prediction, y), prediction, y)
+            mean.update(mean.objective.forward(prediction, y), prediction, y)
+            self._heed(callbacks)
         return mean.compute()
 
     def train_step(self, x: Array, y: Array) -> float:
@@ -184,29 +212,96 @@ class Trainer:
         """
         return self._step(x, y, "")[0]["loss"]
 
-    def _run_epoch(
-        self, epoch: int, batches: Iterable[Batch], validation: Data | None, callbacks: Sequence[Callback]
-    ) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the rest of the running fit depends on, in dicts of arrays and plain values.
+
+        A :class:`cnnlib.callbacks.Checkpoint` keeps it. Raises TrainingError outside of ``fit``: there is no run then.
+        """
+        run = self._running("state_dict")
+        lr = self.optimizer.lr
+        return {
+            "run": run.state_dict(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "lr": None if callable(lr) else lr,
+            "layers": {name: chance.state(layer) for name, layer in self.model.layers.items()},
+            "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], source: str = "the state") -> None:
+        """Let the running fit, from its ``on_fit_begin`` hooks, go on where another one was when it gave `state`.
+
+        source: what the messages call it. Raises ConfigError, listing the differences, for the state of another
+        training; FileFormatError if it is not complete; TrainingError outside of ``fit``.
+        """
+        run = self._running("load_state_dict")
+        try:
+            run.check(state["run"], source)
+            names = [type(callback).__name__ for callback in self.callbacks]
+            if [name for name, _ in state["callbacks"]] != names:
+                raise ConfigError(f"{source} has the callbacks {[n for n, _ in state['callbacks']]}, here are {names}")
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if state["lr"] is not None:
+                self.optimizer.lr = state["lr"]
+            for name, layer in self.model.layers.items():
+                chance.load_state(layer, state["layers"][name])
+            run.load_state_dict(state["run"])
+            for callback, (_, own) in zip(self.callbacks, state["callbacks"], strict=True):
+                callback.load_state_dict(own)
+        except ConfigError:
+            raise
+        except (CNNError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise FileFormatError(f"{source} does not hold what this training needs: {error!r}") from error
+
+    def _running(self, what: str) -> Run:
+        if self._run is None:
+            raise TrainingError(f"Trainer.{what}: there is nothing of that kind outside of fit; ask in a callback")
+        return self._run
+
+    def _settings(self, batches: Iterable[Batch]) -> dict[str, Any]:
+        """Return what else two runs have in common if one goes on from the other."""
+        loss = {str(k): v for k, v in self.loss.items()} if isinstance(self.loss, Mapping) else {"loss": self.loss}
+        return {
+            "samples": len(batches.data) if isinstance(batches, Batches) else None,
+            "optimizer": re.sub(r" at 0x[0-9a-f]+", "", repr(self.optimizer)),
+            "loss": {name: type(part).__name__ for name, part in loss.items()},
+            "metrics": list(self.objective.metrics),
+            "parameters": {name: list(p.data.shape) for name, p in self.model.parameters().items()},
+        }
+
+    def _run_epoch(self, run: Run, validation: Data | None, callbacks: Sequence[Callback]) -> None:
+        epoch = run.position.epoch
         for callback in callbacks:
             callback.on_epoch_begin(self, epoch)
-        start = time.perf_counter()
-        mean = _Mean(self.objective)
-        for batch, (x, y) in enumerate(batches, 1):
-            self.optimizer.epoch = epoch - 1 + ((batch - 1) / self.batches if self.batches else 0.0)
-            values, prediction = self._step(x, y, f"epoch {epoch}, batch {batch}: ")
-            mean.update(values, prediction, y)
-            for callback in callbacks:
-                callback.on_batch_end(self, batch, values["loss"])
+        start = time.perf_counter() - run.seconds
+        for x, y in run.batches:
             if self.history.stop_reason:
                 break
-        logs = mean.compute()
-        seconds = time.perf_counter() - start
+            batch = run.position.batch + 1
+            self.optimizer.epoch = epoch - 1 + ((batch - 1) / self.batches if self.batches else 0.0)
+            values, prediction = self._step(x, y, f"epoch {epoch}, batch {batch}: ")
+            run.mean.update(values, prediction, y)
+            run.step_done()
+            run.seconds = time.perf_counter() - start
+            for callback in callbacks:
+                callback.on_batch_end(self, batch, values["loss"])
+            self._heed(callbacks)
+        logs, seconds, samples = run.mean.compute(), run.seconds, run.mean.samples
         if validation is not None:
-            logs.update({f"val_{name}": value for name, value in self.evaluate(validation).items()})
-        logs.update(lr=self.optimizer.current_lr, seconds=seconds, images_per_second=mean.samples / seconds)
+            logs.update({f"val_{k}": v for k, v in self._evaluate(validation, 256, callbacks).items()})
+        logs.update(lr=self.optimizer.current_lr, seconds=seconds, images_per_second=samples / seconds)
         self.history.record(logs)
+        run.epoch_done()
         for callback in callbacks:
             callback.on_epoch_end(self, epoch, logs)
+
+    def _heed(self, callbacks: Sequence[Callback]) -> None:
+        """End training if a signal came."""
+        if self._interrupts.received is not None:
+            for callback in callbacks:
+                callback.on_interrupt(self)
+            raise KeyboardInterrupt
 
     def _step(self, x: Any, y: Any, where: str) -> tuple[dict[str, float], Any]:
         # No copy: loss and metrics are done with the prediction before the next forward overwrites it.
@@ -240,29 +335,6 @@ class Trainer:
             if not np.isfinite(parameter.data).all():
                 return f"parameter {name!r} became NaN or infinite in an earlier step: {advice}"
         return f"inputs, targets and weights are finite, the numbers in between overflow: {advice}, or scale the inputs"
-
-
-class _Mean:
-    """Losses and metrics over batches; losses are weighted by their sizes, so that a ragged last one counts right."""
-
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
-        self.samples = 0
-        self._totals: dict[str, float] = {}
-        objective.reset_metrics()
-
-    def update(self, values: dict[str, float], prediction: Any, target: Any) -> None:
-        n = len(next(iter(prediction.values())) if isinstance(prediction, dict) else prediction)
-        self.samples += n
-        for name, value in values.items():
-            self._totals[name] = self._totals.get(name, 0.0) + value * n
-        self.objective.measure(prediction, target)
-
-    def compute(self) -> dict[str, float]:
-        if not self.samples:
-            raise DataError("the data gave no batches; an iterable of batches must start anew each time it is used")
-        losses = {name: total / self.samples for name, total in self._totals.items()}
-        return losses | {name: metric.compute() for name, (_, metric) in self.objective.metrics.items()}
 
 
 def _batches(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:

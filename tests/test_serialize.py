@@ -176,7 +176,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.safetensors"
     path.write_bytes(container(tensor([1], 0, 8, "I64"), bytes(8)))
     with pytest.raises(FileFormatError, match=r"bad\.safetensors: w has dtype I64, expected F32 or F64"):
-        load(path)
+        load_state(path)
     path.write_bytes(container({}))
     with pytest.raises(FileFormatError, match=r"bad\.safetensors: .*without cnnlib's architecture"):
         load(path)

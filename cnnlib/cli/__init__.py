@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from cnnlib._version import __version__
@@ -44,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     0
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    warnings.showwarning = _say_warning
     try:
         if arguments[:1] == ["bench"]:  # has a parser of its own
             return machine.bench(arguments[1:])
         options = parser().parse_args(arguments)
+        options.arguments = arguments
         code: int = options.run(options)
         sys.stdout.flush()
         return code
@@ -61,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ncnnlib: interrupted; nothing was saved", file=sys.stderr)
         return 130
+
+
+def _say_warning(message: Warning | str, *where: object, **more: object) -> None:
+    print(f"cnnlib: warning: {message}", file=sys.stderr)
 
 
 def _one_line(error: Exception) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnlib import serialize
+from cnnlib.callbacks import Checkpoint
 from cnnlib.cli.data import Data, add_data, load_data
 from cnnlib.cli.options import add_threads, number, use_threads
 from cnnlib.config import describe
@@ -33,7 +35,8 @@ _EXAMPLES = """\
 examples:
   cnnlib train lenet5
   cnnlib train lenet5 --data mnist --epochs 5 --out digits.safetensors
-  cnnlib train mlp --data sample --lr 0.05 --schedule step --validation 0.2"""
+  cnnlib train mlp --data sample --lr 0.05 --schedule step --validation 0.2
+  cnnlib train lenet5 --checkpoint runs/lenet5 --every 200        then, whatever ended it, once more with --resume"""
 
 
 def default_out(model: str) -> str:
@@ -79,6 +82,12 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--seed", type=number(int, 0), default=0, help="of weights and order; same seed, same bits (default: 0)"
     )
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", help="keep the training there, after each epoch and when it is interrupted"
+    )
+    parser.add_argument("--every", type=number(int, 1), metavar="N", help="keep it after every N batches, too")
+    parser.add_argument("--keep", type=number(int, 1), metavar="K", help="so many checkpoints stay (default: 3)")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, to the same bits")
     add_threads(parser)
     parser.add_argument("--out", metavar="FILE", help="where to save the model (default: MODEL.safetensors)")
     parser.add_argument("--quiet", action="store_true", help="print only the result")
@@ -91,6 +100,7 @@ def run(options: argparse.Namespace) -> int:
     use_threads(options)
     out = Path(options.out or default_out(options.model))
     _check_writable(out)
+    checkpoints = _checkpoints(options)
     data = load_data(options.data)
     epochs, lr = DEFAULTS[data.name]
     epochs, lr = options.epochs or epochs, lr if options.lr is None else options.lr
@@ -102,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if not options.quiet:
         _introduce(options.model, model, data, settings)
-    trainer = Trainer(model, CrossEntropyLoss(), optimizer)
+    trainer = Trainer(model, CrossEntropyLoss(), optimizer, callbacks=checkpoints)
     history = trainer.fit(
         data.train,
         validation=options.validation or None,
@@ -112,6 +122,8 @@ def run(options: argparse.Namespace) -> int:
         verbose=0 if options.quiet else 1,
     )
     interrupted = history.epochs < epochs
+    if interrupted and checkpoints:
+        return 130
     if not history.epochs:
         print(f"interrupted in the first epoch; nothing was saved, {out} is as it was")
         return 130
@@ -158,6 +170,17 @@ def _schedule(name: str, lr: float, epochs: int) -> float | Schedule:
     if name == "cosine":
         return CosineLR(lr, epochs)
     return StepLR(lr, epochs / 3) if name == "step" else lr
+
+
+def _checkpoints(options: argparse.Namespace) -> list[Checkpoint]:
+    if options.checkpoint is None:
+        for name in ("every", "keep", "resume"):
+            if getattr(options, name):
+                raise ConfigError(f"--{name} needs --checkpoint DIR, the folder of the checkpoints")
+        return []
+    command = shlex.join(["cnnlib", *options.arguments, *([] if options.resume else ["--resume"])])
+    keep = options.keep or 3
+    return [Checkpoint(options.checkpoint, options.every, keep, resume=options.resume, command=command)]
 
 
 def _check_writable(out: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cnnlib import chance
 from cnnlib.datasets.sources import Arrays, Split
 from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError
 
@@ -148,6 +149,9 @@ class Batches:
                 f"no batch of {batch_size} in {len(self.data)} samples: lower batch_size, or drop_last=False"
             )
         self.batch_size, self.rng, self.drop_last = batch_size, rng, drop_last
+        # Where the running iteration is, or else the next one begins; the generator as it was before that one's order.
+        self._batch = self._first = 0
+        self._begin = chance.state(self)
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.data), self.batch_size)
@@ -155,15 +159,46 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         n = len(self.data)
+        first, self._first = self._first, 0
+        self._begin = chance.state(self)
         order = None if self.rng is None else self.rng.permutation(n)
-        for k in range(len(self)):
-            part = slice(k * self.batch_size, min((k + 1) * self.batch_size, n))
-            if order is not None:
-                yield self.data[order[part]]
-            elif isinstance(self.data, (ArrayDataset, GroupedDataset)):
-                yield self.data[part]
-            else:
-                yield self.data[np.arange(part.start, part.stop)]
+        try:
+            for k in range(first, len(self)):
+                self._batch = k + 1
+                part = slice(k * self.batch_size, min((k + 1) * self.batch_size, n))
+                if order is not None:
+                    yield self.data[order[part]]
+                elif isinstance(self.data, (ArrayDataset, GroupedDataset)):
+                    yield self.data[part]
+                else:
+                    yield self.data[np.arange(part.start, part.stop)]
+        finally:  # an iteration that was left is over, too
+            self._batch, self._begin = 0, chance.state(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the last iteration is, with the random generators of the data set (its attributes); or what the
+        data set's own ``state_dict`` returns, if it has one.
+        """
+        data: Any = self.data
+        own = data.state_dict() if hasattr(data, "state_dict") else chance.state(data)
+        return {"batch": self._batch, "begin": self._begin, "data": own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next iteration go on there: the same order, without the batches that were done.
+
+        Raises DataError if the state is not of such batches.
+        """
+        batch = state["batch"]
+        if not isinstance(batch, int) or not 0 <= batch <= len(self):
+            raise DataError(f"the data have {len(self)} batches, the state is at batch {batch!r}")
+        chance.load_state(self, state["begin"])
+        data: Any = self.data
+        if hasattr(data, "load_state_dict"):
+            data.load_state_dict(state["data"])
+        else:
+            chance.load_state(data, state["data"])
+        self._batch = self._first = batch
+        self._begin = state["begin"]
 
 
 def split(x: npt.NDArray[Any], y: npt.NDArray[Any], fraction: float, rng: np.random.Generator) -> Split:

@@ -1,0 +1,13 @@
+"""Callbacks: what can hang on the training loop without being part of it.
+
+A callback is a :class:`Callback` that overrides the hooks it needs. Hooks get the trainer, so they see
+``trainer.model``, ``trainer.optimizer``, ``trainer.history`` and ``trainer.position``, and end training with
+``trainer.stop(reason)``.
+"""
+
+from cnnlib.callbacks.base import Callback, LambdaCallback
+from cnnlib.callbacks.checkpoint import Checkpoint
+from cnnlib.callbacks.early_stopping import EarlyStopping
+from cnnlib.callbacks.progress import Progress
+
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "LambdaCallback", "Progress"]
