@@ -1,8 +1,7 @@
 """Builds cnnlib._kernels: csrc/ once per instruction set, bound by a thin Cython module.
 
-Everything static is in pyproject.toml. Two things need code: the objects of one instruction set get flags of their
-own (and only they, so that the rest runs on every machine), and OpenMP is used where the compiler has it.
-CNNLIB_OPENMP=0 builds without it; CNNLIB_CFLAGS adds flags for all objects (a sanitizer, say).
+Everything static is in pyproject.toml. One thing needs code: the objects of one instruction set get flags of their
+own, and only they, so that the rest runs on every machine. CNNLIB_CFLAGS adds flags for all objects (a sanitizer, say).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import os
 import platform
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -50,39 +48,10 @@ def machine() -> str:
 class BuildKernels(build_ext):
     """Compiles isa/<name>.c with that instruction set's flags and links the objects in."""
 
-    def compiles(self, flags: list[str], source: str) -> bool:
-        """Whether the compiler takes these flags, and the linker with them."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "probe.c"
-            path.write_text(source)
-            try:
-                objects = self.compiler.compile([str(path)], output_dir=folder, extra_postargs=flags)
-                self.compiler.link_shared_object(objects, str(Path(folder) / "probe.so"), extra_postargs=flags)
-            except Exception:  # setuptools and distutils raise different classes, and compilers may be absent
-                return False
-        return True
-
-    def openmp_flags(self) -> tuple[list[str], list[str]]:
-        """Flags to compile and to link with OpenMP; none where it is switched off or missing."""
-        probe = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
-        candidates = [(["-fopenmp"], ["-fopenmp"])]
-        if sys.platform == "darwin":  # Apple's clang takes the pragmas but ships no runtime: Homebrew's libomp does
-            prefix = os.environ.get("LIBOMP_PREFIX", "/opt/homebrew/opt/libomp")
-            candidates = [
-                (["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"], [f"-L{prefix}/lib", "-lomp"]),
-                *candidates,
-            ]
-        if os.environ.get("CNNLIB_OPENMP", "1") != "0":
-            for compile_flags, link_flags in candidates:
-                if self.compiles(compile_flags + link_flags, probe):
-                    return compile_flags, link_flags
-        print("cnnlib: building without OpenMP: every kernel will run on one thread", file=sys.stderr)
-        return [], []
-
     def build_extension(self, ext: Extension) -> None:
         """Objects of each instruction set first, then the extension itself."""
-        openmp_compile, openmp_link = self.openmp_flags()
-        common = CFLAGS + shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
+        added = shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
+        common = CFLAGS + added
         for isa, flags in {"baseline": [], **ISA_FLAGS.get(machine(), {})}.items():
             try:
                 level = LAST_RESORT if isa == "baseline" else KERNELS
@@ -97,8 +66,8 @@ class BuildKernels(build_ext):
                 continue
             if isa != "baseline":
                 ext.define_macros.append((f"CNN_WITH_{isa.upper()}", "1"))
-        ext.extra_compile_args = DRIVERS + common + openmp_compile
-        ext.extra_link_args = openmp_link + shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
+        ext.extra_compile_args = DRIVERS + common
+        ext.extra_link_args = ["-pthread", *added]
         super().build_extension(ext)
 
 

@@ -12,11 +12,6 @@ A model is a graph of layers, declared once; it trains and predicts in C kernels
 import os as _os
 from importlib import import_module as _import_module
 
-from cnnlib._openmp import waiting_asleep as _waiting_asleep
-
-with _waiting_asleep():
-    from cnnlib import _kernels as _kernels
-
 from cnnlib import config
 from cnnlib._version import __version__
 from cnnlib.config import get_num_threads, set_algorithm, set_num_threads, show_config

@@ -48,7 +48,6 @@ cdef extern from "cnn.h" nogil:
     int cnn_lanes()
     void cnn_set_threads(int)
     int cnn_get_threads()
-    int cnn_openmp()
     double cnn_fma_peak_f32(ptrdiff_t)
     double cnn_fma_peak_f64(ptrdiff_t)
     void cnn_release_workspace()

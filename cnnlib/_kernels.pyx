@@ -612,13 +612,8 @@ def set_num_threads(int threads):
 
 
 def get_num_threads():
-    """Threads that a large call uses: 1 in a serial build or a forked child."""
+    """Threads that a large call uses."""
     return cnn_get_threads()
-
-
-def openmp():
-    """OpenMP's version date, 0 in a serial build."""
-    return cnn_openmp()
 
 
 def compiler():

@@ -58,7 +58,7 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Return how many threads a large call uses; 1 in a build without OpenMP and in a child forked after a call."""
+    """Return how many threads a large call uses."""
     threads: int = _kernels.get_num_threads()
     return threads
 
@@ -168,17 +168,16 @@ def describe() -> dict[str, str]:
     >>> list(describe())[1:]
     ['machine', 'compiler', 'instruction sets', 'in use', 'threads']
     """
-    openmp = _kernels.openmp()
     supported = _kernels.isa_supported()
     return {
         f"cnnlib {__version__}": f"Python {platform.python_version()}, NumPy {np.__version__}",
         "machine": f"{_processor()} ({platform.machine()}, {platform.system()})",
-        "compiler": f"{_kernels.compiler()}, {f'OpenMP {openmp}' if openmp else 'no OpenMP: one thread only'}",
+        "compiler": _kernels.compiler(),
         "instruction sets": ", ".join(
             name if name in supported else f"{name} (not on this processor)" for name in _kernels.isa_built()
         ),
         "in use": f"{_kernels.isa_active()}, {_kernels.lanes()} float32 values per vector",
-        "threads": f"{get_num_threads()}: {_reason if openmp else 'built without OpenMP'}",
+        "threads": f"{get_num_threads()}: {_reason}",
     }
 
 

@@ -40,11 +40,10 @@ int cnn_set_isa(const char *name);
 /* Elements of a vector of the active instruction set, for float. */
 int cnn_lanes(void);
 
-/* Upper bound of threads per call, at least 1; 1 in a serial build and in a child forked after kernels have run. */
+/* Upper bound of threads per call, 1 ... CNN_MOST_THREADS; a forked child has its parent's. */
+#define CNN_MOST_THREADS 1024
 void cnn_set_threads(int threads);
 int cnn_get_threads(void);
-/* OpenMP's version date as of _OPENMP, 0 in a serial build. */
-int cnn_openmp(void);
 const char *cnn_compiler(void);
 
 void cnn_release_workspace(void);

@@ -1,43 +1,69 @@
-/* The only file that knows of OpenMP, and the only one that allocates. */
+/* The pool of threads and the scratch arenas: the only file that starts threads or allocates. */
+#define _GNU_SOURCE /* CPU_COUNT, pthread_setname_np */
 #include "parallel.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cnn.h"
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #define CACHE_LINE 64
 
-/* Below this much work a second thread costs more than it saves: waking one takes some microseconds. */
+/* Below this much work a second thread costs more than it saves: calling one takes some microseconds. */
 #define WORK_PER_THREAD 100000.0
 
+/* How long a thread looks out for what it waits for before it sleeps. Inside a training step of LeNet-5 one parallel loop
+ * follows another within 5 to 30 us, while to wake a sleeper takes as long again and more. */
+#define SPIN_NANOSECONDS 100000
+
+/* Tasks keep their arrays in the caller's arena. */
+#define STACK_BYTES (1 << 20)
+
+/* ---- pool ---------------------------------------------------------------------------------------------------
+ * One for the process, and for one loop at a time: who finds it busy, another thread of the user's or a task, runs his
+ * tasks himself. Member 0 is the caller; the others are started when they are first needed and never end.
+ *
+ * A worker is IDLE until the caller makes it CALLED, RUNNING when it has heard the call, and IDLE again when it finds no
+ * task any more. A caller who is done before a call was heard takes it back, so that he waits only for workers that hold
+ * a task: one that sleeps, or that the machine keeps waiting, costs nothing. Whoever has waited too long sleeps on
+ * `changed`: the worker as ASLEEP instead of IDLE, the caller while the worker is AWAITED instead of RUNNING. */
+enum { IDLE, ASLEEP, CALLED, RUNNING, AWAITED };
+
+/* A member's tasks: a range, because neighbouring tasks write neighbouring memory, which two cores would take from each
+ * other. Who is done with his own range helps with the others. */
+typedef struct {
+    ptrdiff_t next __attribute__((aligned(CACHE_LINE)));
+    ptrdiff_t end;
+    int state __attribute__((aligned(CACHE_LINE)));
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+} member;
+
+static struct {
+    int busy;
+    /* Changed only by who made it busy. */
+    int workers, cores;
+    /* The loop. */
+    int threads;
+    cnn_task body;
+    const void *context;
+    int spins; /* whether each of its threads has a core, so that waiting takes none away */
+    member members[CNN_MOST_THREADS];
+} pool;
+
 static int thread_limit = 1;
-static int forked = 0;
+static int startable = CNN_MOST_THREADS; /* fewer once the system has refused one */
 
-static void after_fork_in_child(void) { forked = 1; }
-
-static void once_per_process(void) { pthread_atfork(NULL, NULL, after_fork_in_child); }
-
-void cnn_set_threads(int threads) { thread_limit = threads < 1 ? 1 : threads; }
-
-/* OpenMP's threads do not survive a fork, and asking for them in the child hangs. */
-int cnn_get_threads(void) {
-#ifdef _OPENMP
-    return forked ? 1 : thread_limit;
-#else
-    return 1;
-#endif
+void cnn_set_threads(int threads) {
+    __atomic_store_n(&thread_limit, threads < 1 ? 1 : threads < CNN_MOST_THREADS ? threads : CNN_MOST_THREADS, __ATOMIC_RELAXED);
+    __atomic_store_n(&startable, CNN_MOST_THREADS, __ATOMIC_RELAXED);
 }
 
-int cnn_openmp(void) {
-#ifdef _OPENMP
-    return _OPENMP;
-#else
-    return 0;
-#endif
-}
+int cnn_get_threads(void) { return __atomic_load_n(&thread_limit, __ATOMIC_RELAXED); }
 
 int cnn_threads_for(double work) {
     const int most = cnn_get_threads();
@@ -45,46 +71,144 @@ int cnn_threads_for(double work) {
     return worth >= most ? most : worth < 1 ? 1 : (int)worth;
 }
 
-/* Tasks are dealt in ranges, one for each thread: neighbouring tasks write neighbouring memory, which two cores would take
- * from each other. Who is done with his own range helps with the others. */
-#ifdef _OPENMP
-#define MOST_RANGES 64
+/* The parent's workers do not exist here, whatever they were doing: start anew when some are needed. */
+static void after_fork_in_child(void) {
+    pool.busy = 0;
+    pool.workers = 0;
+    cnn_set_threads(thread_limit);
+}
 
-typedef struct {
-    ptrdiff_t next, end;
-    char apart[CACHE_LINE - 2 * sizeof(ptrdiff_t)];
-} task_range;
+/* A pool that a child could not be kept out of is never used. */
+__attribute__((constructor)) static void at_load(void) { pool.busy = pthread_atfork(NULL, NULL, after_fork_in_child) != 0; }
 
-static void run_ranges(task_range *ranges, int count, int thread, cnn_task body, const void *context) {
-    for (int i = 0; i < count; i++) {
-        task_range *range = &ranges[(thread + i) % count];
-        for (ptrdiff_t task; (task = __atomic_fetch_add(&range->next, 1, __ATOMIC_RELAXED)) < range->end;)
-            body(context, task, thread);
+static int usable_cores(void) {
+#ifdef __linux__
+    cpu_set_t mask;
+    if (!sched_getaffinity(0, sizeof mask, &mask)) return CPU_COUNT(&mask);
+#endif
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static INLINE void pause_briefly(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static int64_t nanoseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int state_of(const member *m) { return __atomic_load_n(&m->state, __ATOMIC_ACQUIRE); }
+
+static int move(member *m, int from, int to) {
+    return __atomic_compare_exchange_n(&m->state, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* Returns when the state is another; it is `asleep` instead while the thread sleeps. */
+static void wait_while(member *m, int state, int asleep) {
+    if (__atomic_load_n(&pool.spins, __ATOMIC_RELAXED))
+        for (const int64_t end = nanoseconds() + SPIN_NANOSECONDS; nanoseconds() < end;)
+            for (int i = 0; i < 16; i++) {
+                if (state_of(m) != state) return;
+                pause_briefly();
+            }
+    pthread_mutex_lock(&m->lock);
+    if (move(m, state, asleep))
+        while (state_of(m) == asleep) pthread_cond_wait(&m->changed, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* Sets the state and wakes who sleeps for it. */
+static void announce(member *m, int state) {
+    const int before = __atomic_exchange_n(&m->state, state, __ATOMIC_ACQ_REL);
+    if (before == ASLEEP || before == AWAITED) {
+        pthread_mutex_lock(&m->lock);
+        pthread_cond_signal(&m->changed);
+        pthread_mutex_unlock(&m->lock);
     }
 }
+
+static void run_tasks(int thread) {
+    for (int i = 0; i < pool.threads; i++) {
+        member *m = &pool.members[(thread + i) % pool.threads];
+        for (ptrdiff_t task; (task = __atomic_fetch_add(&m->next, 1, __ATOMIC_RELAXED)) < m->end;)
+            pool.body(pool.context, task, thread);
+    }
+}
+
+static void *work(void *argument) {
+    member *m = argument;
+    const int thread = (int)(m - pool.members);
+    for (;;) {
+        wait_while(m, IDLE, ASLEEP);
+        if (!move(m, CALLED, RUNNING)) continue; /* taken back */
+        run_tasks(thread);
+        announce(m, IDLE);
+    }
+    return NULL;
+}
+
+/* Returns 0 if the system refuses. Signals that are sent to the process are left to the user's threads. */
+static int start_worker(member *m) {
+    pthread_attr_t attributes;
+    pthread_t id;
+    sigset_t blocked, before;
+    if (pthread_attr_init(&attributes)) return 0;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    m->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    m->changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    m->state = IDLE;
+    sigfillset(&blocked);
+    for (int i = 0; i < 4; i++) sigdelset(&blocked, (const int[]){SIGSEGV, SIGBUS, SIGFPE, SIGILL}[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    const int refused = pthread_create(&id, &attributes, work, m);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+#ifdef __linux__
+    char name[16];
+    snprintf(name, sizeof name, "cnnlib/%d", (int)(m - pool.members));
+    if (!refused) pthread_setname_np(id, name);
 #endif
+    return !refused;
+}
+
+/* Sees to it that there are workers for `threads` threads; returns how many threads there are, if fewer. */
+static int gather(int threads) {
+    const int most = (int)cnn_min(threads, __atomic_load_n(&startable, __ATOMIC_RELAXED));
+    if (pool.workers + 1 < most) pool.cores = usable_cores();
+    while (pool.workers + 1 < most && start_worker(&pool.members[pool.workers + 1])) pool.workers++;
+    if (pool.workers + 1 < most) __atomic_store_n(&startable, pool.workers + 1, __ATOMIC_RELAXED);
+    return (int)cnn_min(threads, pool.workers + 1);
+}
 
 void cnn_parallel_for(int threads, ptrdiff_t tasks, cnn_task body, const void *context) {
-#ifdef _OPENMP
-    if (threads > tasks) threads = (int)tasks;
-    if (threads > 1) {
-        static pthread_once_t once = PTHREAD_ONCE_INIT;
-        pthread_once(&once, once_per_process);
-        task_range ranges[MOST_RANGES];
-        const int count = threads < MOST_RANGES ? threads : MOST_RANGES;
-        for (int i = 0; i < count; i++) {
-            ranges[i].next = i ? ranges[i - 1].end : 0;
-            ranges[i].end = ranges[i].next + tasks / count + (i < tasks % count);
-        }
-#pragma omp parallel num_threads(threads)
-        run_ranges(ranges, count, omp_get_thread_num(), body, context);
+    threads = (int)cnn_min(cnn_min(threads, tasks), CNN_MOST_THREADS);
+    if (threads < 2 || __atomic_exchange_n(&pool.busy, 1, __ATOMIC_ACQUIRE)) {
+        for (ptrdiff_t task = 0; task < tasks; task++) body(context, task, 0);
         return;
     }
-#else
-    (void)threads;
-    (void)once_per_process;
-#endif
-    for (ptrdiff_t task = 0; task < tasks; task++) body(context, task, 0);
+    member *const members = pool.members;
+    threads = gather(threads);
+    pool.threads = threads;
+    pool.body = body;
+    pool.context = context;
+    __atomic_store_n(&pool.spins, threads <= pool.cores, __ATOMIC_RELAXED);
+    ptrdiff_t begin = 0;
+    for (int i = 0; i < threads; i++) {
+        members[i].next = begin;
+        members[i].end = begin += tasks / threads + (i < tasks % threads);
+    }
+    for (int i = 1; i < threads; i++) announce(&members[i], CALLED);
+    run_tasks(0);
+    for (int i = 1; i < threads; i++)
+        if (!move(&members[i], CALLED, IDLE)) wait_while(&members[i], RUNNING, AWAITED);
+    __atomic_store_n(&pool.busy, 0, __ATOMIC_RELEASE);
 }
 
 /* ---- arena ------------------------------------------------------------------------------------------------- */
