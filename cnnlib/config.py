@@ -2,12 +2,11 @@
 
 Environment, read once at import:
   CNNLIB_ISA           an instruction set of `show_config()`'s list instead of the best one
-  CNNLIB_NUM_THREADS   upper bound of threads per call instead of the cores that this process may use
+  CNNLIB_NUM_THREADS   upper bound of threads per call instead of what cnnlib.threads finds
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from numpy.typing import DTypeLike
 from cnnlib import _kernels
 from cnnlib._version import __version__
 from cnnlib.errors import ConfigError
+from cnnlib.threads import MAX_THREADS, default_threads
 
 __all__ = [
     "ALGORITHMS",
@@ -34,8 +34,6 @@ __all__ = [
     "supported_isas",
     "using",
 ]
-
-MAX_THREADS = 1024
 
 #: The names that `set_algorithm` takes, the plain sum first.
 ALGORITHMS = ("direct", "accurate", "fast")
@@ -197,34 +195,6 @@ def configure(environment: Mapping[str, str]) -> None:
         _set_threads(threads_here, "default threads", reason)
 
 
-def default_threads(root: str | os.PathLike[str] = "/sys/fs/cgroup") -> tuple[int, str]:
-    """Return the least of cores, affinity mask and cgroup quota, with the reason in words."""
-    limits = [(os.cpu_count() or 1, "cores of this machine")]
-    if hasattr(os, "sched_getaffinity"):
-        limits.append((len(os.sched_getaffinity(0)), "cores in this process's affinity mask"))
-    if (quota := _cgroup_quota(root)) is not None:
-        limits.append((max(1, int(quota)), f"CPUs of the cgroup's quota, {quota:.2f}"))
-    threads, reason = min(limits, key=lambda limit: limit[0])
-    return min(threads, MAX_THREADS), reason
-
-
-def _cgroup_quota(root: str | os.PathLike[str]) -> float | None:
-    """CPUs that the control group grants (v2's cpu.max, v1's cfs_quota), None where there is no limit."""
-    try:
-        if os.path.exists(os.path.join(root, "cpu.max")):
-            quota, period = _read(root, "cpu.max").split()[:2]
-        else:
-            quota, period = (_read(root, "cpu", f"cpu.cfs_{part}_us") for part in ("quota", "period"))
-        return float(quota) / float(period) if float(quota) > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):  # no control groups here, or "max": no limit
-        return None
-
-
-def _read(*path: str | os.PathLike[str]) -> str:
-    with open(os.path.join(*path), encoding="utf-8") as file:
-        return file.read()
-
-
 def _set_threads(n: object, name: str, reason: str) -> None:
     global _reason
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= MAX_THREADS:
@@ -235,9 +205,10 @@ def _set_threads(n: object, name: str, reason: str) -> None:
 
 def _processor() -> str:
     try:
-        for line in _read("/proc/cpuinfo").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
     except OSError:
         pass
     return platform.processor() or "unknown processor"

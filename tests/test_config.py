@@ -78,38 +78,6 @@ def test_wrong_threads(value: object) -> None:
     assert cnnlib.get_num_threads() == before
 
 
-@pytest.mark.parametrize(
-    ("files", "quota"),
-    [
-        ({"cpu.max": "150000 100000"}, 1.5),
-        ({"cpu.max": "50000 100000"}, 0.5),
-        ({"cpu.max": "max 100000"}, None),
-        ({"cpu.max": ""}, None),
-        ({"cpu.max": "100000 0"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2.0),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-        ({}, None),
-    ],
-)
-def test_cgroup_quota(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text + "\n")
-    unlimited, _ = config.default_threads(tmp_path / "nothing")
-    threads, reason = config.default_threads(tmp_path)
-    if quota is None or quota >= unlimited:
-        assert threads == unlimited
-    else:
-        assert threads == max(1, int(quota))
-        assert "quota" in reason
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks on this system")
-def test_default_threads_respect_the_affinity_mask() -> None:
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import cnnlib; "
-    assert run(code + "print(cnnlib.get_num_threads())", CNNLIB_NUM_THREADS="").stdout.strip() == "1"
-
-
 def test_all_algorithms_are_offered_and_no_others() -> None:
     before = config.get_algorithm()
     assert before in config.ALGORITHMS

@@ -42,7 +42,9 @@ def public(module: ModuleType) -> list[str]:
 def test_import_brings_little() -> None:
     code = "import sys, cnnlib; print(*(name for name in sys.modules if name.startswith('cnnlib.')))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert set(result.stdout.split()) == {f"cnnlib.{name}" for name in ("_kernels", "_version", "config", "errors")}
+    assert set(result.stdout.split()) == {
+        f"cnnlib.{name}" for name in ("_kernels", "_version", "config", "errors", "threads")
+    }
 
 
 def test_names_are_what_type_checkers_are_told() -> None:

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from cnnlib.config import MAX_THREADS, set_num_threads
+from cnnlib.config import set_num_threads
+from cnnlib.threads import MAX_THREADS
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
