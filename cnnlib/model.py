@@ -225,10 +225,10 @@ class Model:
         nodes = tuple(self._position(name) for name in names)
         part = self._parts.get(nodes)
         if part is None:
-            # The oldest goes, so that the buffers of many nodes do not pile up.
-            if len(self._parts) >= 8:
-                self._parts.pop(next(iter(self._parts)), None)
             part = self._parts[nodes] = self._part(nodes)
+            # The oldest go, so that the buffers of many nodes do not pile up.
+            for oldest in list(self._parts)[:-8]:
+                self._parts.pop(oldest, None)
         needed = [self.graph.nodes[i] for i in self.graph.inputs]
         given = [array for node, array in zip(needed, xs, strict=True) if node in part.graph.nodes]
         values = part.predict(given[0] if len(given) == 1 else given, batch_size)

@@ -14,7 +14,6 @@ the first training step.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -252,26 +251,30 @@ class PlanCache:
     """The plans of one model, lent to one caller at a time, so that threads never share buffers.
 
     Keeps at most `limit` plans that nobody uses, the last used ones; a plan that is out on loan is not counted.
+
+    There is no lock, for a child that is forked while another thread holds one waits for it forever: each change of the
+    list is a single operation, which Python makes indivisible.
     """
 
     def __init__(self, limit: int = 8) -> None:
         self.limit = limit
         self._idle: list[Plan] = []
-        self._lock = threading.Lock()
 
     def take(self, graph: Graph, key: PlanKey) -> Plan:
         """Lend a plan for `key`; a new one if none is idle."""
-        with self._lock:
-            for i in reversed(range(len(self._idle))):
-                if self._idle[i].serves(graph, key):
-                    return self._idle.pop(i)
+        for plan in reversed(tuple(self._idle)):
+            if plan.serves(graph, key):
+                try:
+                    self._idle.remove(plan)
+                except ValueError:  # another thread was quicker
+                    continue
+                return plan
         return Plan(graph, *key)
 
     def give_back(self, plan: Plan) -> None:
         """Take a plan back, as the last used one."""
-        with self._lock:
-            self._idle.append(plan)
-            del self._idle[: -self.limit]
+        self._idle.append(plan)
+        del self._idle[: -self.limit]
 
     @contextmanager
     def borrowed(self, graph: Graph, key: PlanKey) -> Iterator[Plan]:
@@ -281,5 +284,5 @@ class PlanCache:
         self.give_back(plan)
 
     def __reduce__(self) -> tuple[type[PlanCache], tuple[int]]:
-        # A copied model starts without plans: locks cannot be copied, buffers need not be.
+        # A copied model starts without plans: their buffers need not be copied.
         return PlanCache, (self.limit,)

@@ -73,7 +73,9 @@ def test_forked_children_have_threads_of_their_own(tmp_path: Path) -> None:
 
 @needs_fork
 def test_a_fork_may_meet_the_pool_and_the_plans_at_any_moment(tmp_path: Path) -> None:
+    """Also between two steps of Python in another thread, where a lock would stay locked in the child."""
     code = """
+    sys.setswitchinterval(1e-6)
     model = cnnlib.models.lenet5(rng=0)
     images = rng.random((16, 1, 28, 28), np.float32)
     predicted = model.predict(images).tobytes()
@@ -81,10 +83,13 @@ def test_a_fork_may_meet_the_pool_and_the_plans_at_any_moment(tmp_path: Path) ->
     def work():
         while not done:
             assert convolve() == serial and model.predict(images).tobytes() == predicted
-    threads = [threading.Thread(target=work) for _ in range(3)]
+    def predict_little():
+        while not done: model.predict(images[:1])
+    threads = [threading.Thread(target=target) for target in (work, work, predict_little, predict_little)]
     for thread in threads: thread.start()
     for _ in range(60):
         if not (pid := os.fork()):
+            signal.alarm(30)  # ends a child that hangs
             right = convolve() == serial and model.predict(images).tobytes() == predicted
             os._exit(0 if right else 1)
         assert os.waitpid(pid, 0)[1] == 0
