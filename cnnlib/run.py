@@ -164,8 +164,11 @@ class Run:
         self.position, self.seconds = Position(epoch, batch, step), float(state["seconds"])
         if batch:
             self.mean.load_state_dict(state["mean"])
+        history = {str(name): [float(value) for value in values] for name, values in state["history"].items()}
+        if any(len(values) != epoch - 1 for values in history.values()):
+            raise FileFormatError(f"the history is not one of {epoch - 1} epochs")
         self.history.clear()
-        self.history.update({str(name): [float(v) for v in values] for name, values in state["history"].items()})
+        self.history.update(history)
         self.history.stop_reason = str(state["stop_reason"])
 
 

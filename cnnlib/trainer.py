@@ -251,7 +251,7 @@ class Trainer:
                 callback.load_state_dict(own)
         except ConfigError:
             raise
-        except (CNNError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (CNNError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise FileFormatError(f"{source} does not hold what this training needs: {error!r}") from error
 
     def _running(self, what: str) -> Run:

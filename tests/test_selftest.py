@@ -5,19 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnnlib import _kernels, config, functional, selftest
+from cnnlib import _kernels, config, functional
 from cnnlib.cli import main
 from cnnlib.errors import ShapeError
+from cnnlib.selftest import kernels
 
 
 @pytest.fixture
 def one_isa(monkeypatch) -> None:
-    monkeypatch.setattr(selftest, "supported_isas", lambda: (config.get_isa(),))
+    monkeypatch.setattr(kernels, "supported_isas", lambda: (config.get_isa(),))
 
 
 def lines() -> tuple[bool, list[str]]:
     written: list[str] = []
-    return selftest.run(written.append), written
+    return kernels.run(written.append), written
 
 
 def test_it_passes_and_leaves_everything_as_it_was(capsys) -> None:
@@ -33,7 +34,7 @@ def test_it_passes_and_leaves_everything_as_it_was(capsys) -> None:
 
 
 def test_every_array_function_is_checked() -> None:
-    checked = {case.function for case in selftest._cases(np.random.default_rng(0))}
+    checked = {case.function for case in kernels._cases(np.random.default_rng(0))}
     assert checked == set(functional.__all__) - {"as_input"}
 
 

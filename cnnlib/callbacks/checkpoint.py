@@ -158,7 +158,8 @@ class Checkpoint(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` returned."""
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.best = None if state["best"] is None else float(state["best"])
+        self.best_epoch = None if state["best_epoch"] is None else int(state["best_epoch"])
 
     @property
     def _best_path(self) -> Path:

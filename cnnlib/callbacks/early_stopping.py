@@ -87,8 +87,9 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` returned."""
-        self.best, self.best_epoch, self._bar = state["best"], state["best_epoch"], state["bar"]
-        self._waited, self._weights = state["waited"], dict(state["weights"])
+        self.best, self._bar = (None if state[k] is None else float(state[k]) for k in ("best", "bar"))
+        self.best_epoch = None if state["best_epoch"] is None else int(state["best_epoch"])
+        self._waited, self._weights = int(state["waited"]), dict(state["weights"])
 
     def __repr__(self) -> str:
         return (

@@ -32,9 +32,14 @@ def add(commands: Commands) -> None:
         help="check the kernels on this machine",
         description="Check every kernel against its definition in NumPy: on each instruction set of this processor, "
         "in float32 and float64, at sizes around the tiles, on 1, 2 and 4 threads.",
-        epilog="example:\n  cnnlib selftest",
+        epilog="examples:\n  cnnlib selftest\n  cnnlib selftest --full",
     )
-    check.set_defaults(run=lambda options: 0 if selftest.run() else 1)
+    check.add_argument(
+        "--full",
+        action="store_true",
+        help="check the promises, too (minutes): bits and threads, killed trainings, forks, memory, damaged files",
+    )
+    check.set_defaults(run=_selftest)
 
 
 def bench(arguments: Sequence[str]) -> int:
@@ -42,6 +47,13 @@ def bench(arguments: Sequence[str]) -> int:
     from cnnlib.bench import main
 
     return main(list(arguments))
+
+
+def _selftest(options: argparse.Namespace) -> int:
+    passed = selftest.run()
+    if options.full:
+        passed = selftest.run_promises() and passed
+    return 0 if passed else 1
 
 
 def _info(options: argparse.Namespace) -> int:
