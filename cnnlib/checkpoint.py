@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib._version import __version__
-from cnnlib.errors import ConfigError, FileFormatError
-from cnnlib.serialize import CHECKPOINT_FORMAT, NUMBERS, check_sum, checksum, load_state, save_state
+from cnnlib.errors import CNNError, ConfigError, FileFormatError
+from cnnlib.files import PathLike, brief, parse_json
+from cnnlib.serialize import CHECKPOINT_FORMAT, check_sum, checksum, load_state, save_state
+from cnnlib.tensor_file import NUMBERS
 
 __all__ = ["file_name", "newest", "paths", "prune", "read", "sweep", "write"]
 
 Array = NDArray[Any]
-PathLike = str | os.PathLike[str]
 
 FORMAT_VERSION = "1"
 
@@ -57,19 +58,23 @@ def read(path: PathLike) -> dict[str, Any]:
 
     Raises FileFormatError, naming the file and what is wrong, if it is damaged or no checkpoint.
     """
-    tensors, metadata = load_state(path, NUMBERS)
+    return unpack(*load_state(path, NUMBERS), path)
+
+
+def unpack(tensors: Mapping[str, Array], metadata: Mapping[str, str], path: PathLike) -> dict[str, Any]:
+    """Return the state in the tensors and the metadata of the file `path`; raises as `read` does."""
     if metadata.get("format") != CHECKPOINT_FORMAT:
         raise FileFormatError(f"{path}: not a checkpoint of cnnlib")
     if metadata.get("format_version") != FORMAT_VERSION:
         raise FileFormatError(
-            f"{path}: a checkpoint of version {metadata.get('format_version')} by cnnlib "
-            f"{metadata.get('cnnlib_version')}; this cnnlib {__version__} reads version {FORMAT_VERSION}"
+            f"{path}: a checkpoint of version {brief(metadata.get('format_version'))} by cnnlib "
+            f"{brief(metadata.get('cnnlib_version'))}; this cnnlib {__version__} reads version {FORMAT_VERSION}"
         )
     check_sum(path, tensors, metadata)
     try:
-        state = _unpacked(json.loads(metadata["state"]), tensors)
+        state = _unpacked(parse_json(metadata["state"], finite=False), tensors)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FileFormatError(f"{path}: the state in the file cannot be read: {error!r}") from None
+        raise FileFormatError(f"{path}: the state in the file cannot be read: {brief(repr(error))}") from None
     if not isinstance(state, dict):
         raise FileFormatError(f"{path}: the state in the file is a {type(state).__name__}, expected a dict")
     return state
@@ -104,7 +109,7 @@ def newest(folder: PathLike) -> tuple[Path, dict[str, Any], list[Path]]:
     for path in paths(folder):
         try:
             state = read(path)
-        except FileFormatError as error:
+        except CNNError as error:
             damaged.append(path)
             problems.append(str(error))
             continue

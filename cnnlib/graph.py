@@ -8,11 +8,13 @@ computed: every node after those it reads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from cnnlib.errors import ConfigError, GraphError, ShapeError
+from cnnlib.shapes import MOST_ELEMENTS
 
 if TYPE_CHECKING:
     from cnnlib.layers.base import Layer
@@ -34,6 +36,8 @@ class Node:
     __array_ufunc__ = None
 
     def __init__(self, layer: Layer | None, inputs: tuple[Node, ...], shape: Shape, name: str | None = None) -> None:
+        if prod(shape) > MOST_ELEMENTS:
+            raise ShapeError(f"{layer or 'Input'}: {shape_text(shape)} is too large for any memory: check the sizes")
         self.layer = layer
         self.inputs = inputs
         self.shape = shape
@@ -141,9 +145,10 @@ class Graph:
             if node.layer is not None:
                 raise GraphError(f"inputs: {node} is computed by a layer; a model starts at nodes made by Input(shape)")
 
-        reached = list(_ordered(outputs))
+        reached = dict.fromkeys(_ordered(outputs))
+        given_inputs = set(inputs)
         for node in reached:
-            if node.layer is None and node not in inputs:
+            if node.layer is None and node not in given_inputs:
                 raise GraphError(
                     f"the outputs need {node} named {node.name!r}, which is not among the model's inputs: "
                     f"add it to inputs"
@@ -182,9 +187,9 @@ def _is_number(value: Any) -> bool:
 
 
 def check_name(name: str | None) -> str | None:
-    """Return the name of a layer or Input if it can be one: None, or a string that is not empty."""
-    if name is not None and (not isinstance(name, str) or not name):
-        raise ConfigError(f"name = {name!r}: expected a string that is not empty")
+    """Return the name of a layer or Input if it can be one: None, or a string that can be printed and is not empty."""
+    if name is not None and (not isinstance(name, str) or not name or not name.isprintable()):
+        raise ConfigError(f"name = {name!r}: expected a string that can be printed and is not empty")
     return name
 
 

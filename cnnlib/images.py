@@ -6,25 +6,32 @@ N×1×H×W. Bright ink on a dark ground is what MNIST has, so an image whose rim
 
 from __future__ import annotations
 
+import io
+import math
 import os
-import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlib.errors import ConfigError, DataError, FileFormatError, MissingExtraError
+from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, MissingExtraError
+from cnnlib.files import brief, opened
 
 __all__ = ["INVERT", "Image", "fit", "read_images", "resize"]
 
 Array = NDArray[Any]
 
-MAX_PIXELS = 1 << 24  # of one picture, 4096 × 4096, and MAX_BYTES of one array: checked before memory is taken
+# Of one image, and of a file of arrays or a picture's file: all checked before memory is taken.
+MAX_PIXELS = 1 << 24
+MAX_SIDE = 1 << 14
 MAX_BYTES = 1 << 26
+MAX_MEMBERS = 10_000  # arrays in an .npz file
+MAX_SCANS = 100  # a progressive JPEG has about ten, and each takes the time of the whole picture
 INVERT = ("auto", "always", "never")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM")
 
@@ -42,16 +49,23 @@ def read_images(path: str | os.PathLike[str]) -> list[Image]:
     """Return the images of a picture or an array file, as they are.
 
     Raises FileFormatError for a file that is damaged, too large or something else, DataError for arrays that are no
-    grey images, MissingExtraError for pictures without Pillow, OSError if it cannot be read.
+    grey images, MissingExtraError for pictures without Pillow, DataNotFoundError or FileAccessError if it cannot be
+    read.
     """
-    path = Path(path)
-    with open(path, "rb") as file:
-        if path.suffix.lower() == ".npz":
-            named = list(_arrays(file, path))
-        elif path.suffix.lower() == ".npy":
-            named = [(str(path), _array(file, path.stat().st_size, str(path)))]
-        else:
-            return [Image(str(path), _picture(file, path))]
+    with opened(path) as (file, size):
+        return parse_images(file, size, Path(path))
+
+
+def parse_images(file: BinaryIO, size: int, path: Path) -> list[Image]:
+    """Return the images of an open file of `size` bytes, whose errors name it `path`; else as `read_images`."""
+    if size > MAX_BYTES:
+        raise FileFormatError(f"{path}: {size:,} bytes, at most {MAX_BYTES:,} are read")
+    if path.suffix.lower() == ".npz":
+        named = list(_arrays(file, path))
+    elif path.suffix.lower() == ".npy":
+        named = [(str(path), _array(file, size, str(path)))]
+    else:
+        return [Image(str(path), _picture(file, path))]
     return [image for name, array in named for image in _split(array, name)]
 
 
@@ -95,6 +109,11 @@ def _whole(pixels: Array, size: tuple[int, int], ground: float, notes: list[str]
     height, width = pixels.shape
     scale = max(height / size[0], width / size[1])
     full = max(height, round(size[0] * scale)), max(width, round(size[1] * scale))
+    if full[0] * full[1] > MAX_PIXELS:
+        raise DataError(
+            f"{height}×{width} pixels padded to the proportions of {size[0]}×{size[1]} would be {full[0]}×{full[1]}, "
+            f"at most {MAX_PIXELS:,} pixels are made: crop the image"
+        )
     if full != (height, width):
         pixels = _placed(pixels, full, ((full[0] - height) // 2, (full[1] - width) // 2), ground)
         notes.append(f"padded from {height}×{width} to {full[0]}×{full[1]}")
@@ -149,17 +168,19 @@ def _interpolation(old: int, new: int) -> Array:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def _picture(file: IO[bytes], path: Path) -> Array:
+def _picture(file: BinaryIO, path: Path) -> Array:
     try:
         import PIL.Image
         import PIL.ImageOps
     except ImportError:
         raise MissingExtraError("pillow", "image", f"{path}: reading a picture") from None
-    # What Pillow raises for a damaged file depends on where the damage is.
+    data = file.read()
     try:
-        with PIL.Image.open(file, formats=_FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width}×{picture.height} pixels, at most {MAX_PIXELS:,} are read")
+        with PIL.Image.open(io.BytesIO(data), formats=_FORMATS) as picture:
+            _check_size((picture.height, picture.width))
+            # A start of scan; in the data between, a byte ff is followed by 00.
+            if picture.format == "JPEG" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
+                raise ValueError(f"{scans} scans, at most {MAX_SCANS} are read")
             upright = PIL.ImageOps.exif_transpose(picture)
             if upright.mode.startswith("I"):
                 return np.asarray(upright, np.float32) / 65535
@@ -170,35 +191,52 @@ def _picture(file: IO[bytes], path: Path) -> Array:
             return np.asarray(upright.convert("L"), np.float32) / 255
     except PIL.UnidentifiedImageError:
         raise FileFormatError(f"{path}: not a picture ({', '.join(_FORMATS)}) nor an array (.npy, .npz)") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, PIL.Image.DecompressionBombError) as error:
-        raise FileFormatError(f"{path}: this picture cannot be read: {error}") from None
+    except Exception as error:  # what Pillow raises for a damaged file depends on where the damage is
+        raise FileFormatError(f"{path}: this picture cannot be read: {brief(error)}") from None
 
 
-def _arrays(file: IO[bytes], path: Path) -> Iterator[tuple[str, Array]]:
+def _check_size(size: tuple[int, ...]) -> None:
+    height, width = size
+    if not 0 < height * width <= MAX_PIXELS or max(size) > MAX_SIDE:
+        raise ValueError(f"{height}×{width} pixels, at most {MAX_PIXELS:,} and {MAX_SIDE:,} on a side are read")
+
+
+def _arrays(file: BinaryIO, path: Path) -> Iterator[tuple[str, Array]]:
+    """Yield the arrays of an .npz file with their names, unpacked to MAX_BYTES at most all together."""
+    left = MAX_BYTES
     try:
         with zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                name = f"{path}[{member.filename.removesuffix('.npy')}]"
+            members = archive.infolist()
+            if not 1 <= len(members) <= MAX_MEMBERS:
+                raise FileFormatError(f"{path}: {len(members):,} arrays, 1 to {MAX_MEMBERS:,} are read")
+            for member in members:
+                name = f"{path}[{brief(member.filename.removesuffix('.npy'))}]"
+                # The others unpack without a bound.
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise FileFormatError(f"{name}: packed by another method than NumPy's")
                 with archive.open(member) as stream:
-                    yield name, _array(stream, member.file_size, name)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise FileFormatError(f"{path}: not an .npz file, or a damaged one: {error}") from None
+                    yield name, _array(stream, member.file_size, name, left)
+                left -= member.file_size
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+        if isinstance(error, CNNError):
+            raise
+        raise FileFormatError(f"{path}: not an .npz file, or a damaged one: {brief(error)}") from None
 
 
-def _array(stream: IO[bytes], size: int, name: str) -> Array:
+def _array(stream: IO[bytes], size: int, name: str, most: int = MAX_BYTES) -> Array:
     """Read a .npy stream of `size` bytes: plain numbers only, and no more memory than the file itself has."""
-    if size > MAX_BYTES:
-        raise FileFormatError(f"{name}: {size:,} bytes, at most {MAX_BYTES:,} are read")
+    if size > most:
+        raise FileFormatError(f"{name}: {size:,} bytes, at most {most:,} are read")
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         version = np.lib.format.read_magic(stream)
         shape, fortran_order, dtype = readers[version](stream)
-    except (ValueError, KeyError, EOFError) as error:
-        raise FileFormatError(f"{name}: not a .npy array, or a damaged one: {error}") from None
+    except Exception as error:  # NumPy reads the header by Python's own parser, which raises this and that
+        raise FileFormatError(f"{name}: not a .npy array, or a damaged one: {brief(error)}") from None
     if dtype.kind not in "biuf":
         raise DataError(f"{name}: an array of {dtype}, expected numbers")
     data = stream.read(size)
-    if len(data) != int(np.prod(shape, dtype=object)) * dtype.itemsize:
+    if min(shape, default=1) < 0 or len(data) != math.prod(shape) * dtype.itemsize:
         raise FileFormatError(f"{name}: the header promises {dtype} {shape}, the file holds {len(data):,} bytes of it")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
 
@@ -212,8 +250,12 @@ def _split(array: Array, name: str) -> list[Image]:
         images = array
     else:
         raise DataError(f"{name}: shape {array.shape}, expected grey images H×W, N×H×W or N×1×H×W")
-    if images.size == 0 or images[0].size > MAX_PIXELS:
-        raise DataError(f"{name}: shape {array.shape}, an image has 1 to {MAX_PIXELS:,} pixels")
+    if len(images) == 0:
+        raise DataError(f"{name}: shape {array.shape}: there is no image in it")
+    try:
+        _check_size(images.shape[1:])
+    except ValueError as error:
+        raise DataError(f"{name}: shape {array.shape}: {error}") from None
     images = _grey(images, name)
     if array.ndim == 2:
         return [Image(name, images[0])]

@@ -17,25 +17,27 @@ arXiv:1502.01852; Glorot and Bengio, AISTATS 2010.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from math import sqrt
+from math import prod, sqrt
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from cnnlib.errors import ConfigError
+from cnnlib.shapes import MOST_ELEMENTS
 
-__all__ = ["DEFAULT", "RNG", "SCHEMES", "as_generator", "check_scheme", "draw", "fill", "undrawn"]
+__all__ = ["DEFAULT", "RNG", "SCHEMES", "as_generator", "check_scheme", "draw", "fill", "undrawn", "zeros"]
 
 RNG: TypeAlias = "np.random.Generator | int | None"  # in quotes: numpy.random is slow to import and may not be needed
 
 DEFAULT = "fan_in_uniform"
 SCHEMES = (DEFAULT, "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "zeros")
 
-_drawing: ContextVar[bool] = ContextVar("cnnlib_drawing", default=True)
+# How many numbers a parameter may hold that will come from a file; None: parameters are drawn.
+_limit: ContextVar[int | None] = ContextVar("cnnlib_limit", default=None)
 
 
 def as_generator(rng: RNG) -> np.random.Generator:
@@ -70,7 +72,7 @@ def draw(
     >>> bool(np.abs(weight).max() <= (6 / 4) ** 0.5)
     True
     """
-    if not _drawing.get():
+    if _limit.get() is not None:
         return
     # A layer without inputs to an output (an empty group) does not exist, so both fans are at least 1.
     fans = fan_in + fan_out if scheme.startswith("glorot") else fan_in
@@ -85,20 +87,37 @@ def draw(
         bias[...] = rng.uniform(-limit, limit, bias.shape) if scheme == DEFAULT else 0
 
 
+def zeros(shape: int | Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+    """Return a new parameter's or buffer's array.
+
+    Raises ConfigError for one that no memory can hold, or that is larger than the file it will come from.
+
+    >>> zeros((10**6, 10**6, 10**6), np.float32)
+    Traceback (most recent call last):
+    cnnlib.errors.ConfigError: an array of shape (1000000, 1000000, 1000000) cannot be held in memory: check the sizes
+    """
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    count, limit = prod(sizes), _limit.get()
+    if limit is not None and count > limit:
+        raise ConfigError(f"an array of shape {sizes} has more numbers than the file, {limit:,} in all")
+    if count > MOST_ELEMENTS:
+        raise ConfigError(f"an array of shape {sizes} cannot be held in memory: check the sizes")
+    return np.zeros(sizes, dtype)
+
+
 def fill(parameter: NDArray[Any], value: float) -> None:
     """Fill a parameter that starts at a fixed value; inside `undrawn` it stays as it is."""
-    if _drawing.get():
+    if _limit.get() is None:
         parameter[...] = value
 
 
 @contextmanager
-def undrawn() -> Iterator[None]:
-    """Leave new parameters at zero inside this context: for layers whose weights come from a file.
-
-    Zeros cost no memory until they are overwritten, so that a file which announces an absurd layer costs none either.
+def undrawn(limit: int) -> Iterator[None]:
+    """Leave new parameters at zero inside this context, and let none hold more than `limit` numbers: for layers whose
+    weights come from a file, which may announce absurd ones.
     """
-    token = _drawing.set(False)
+    token = _limit.set(limit)
     try:
         yield
     finally:
-        _drawing.reset(token)
+        _limit.reset(token)

@@ -20,19 +20,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib._version import __version__
 from cnnlib.errors import CNNError, DataError, FileFormatError
-from cnnlib.graph import Graph, Input, Node
+from cnnlib.files import PathLike, brief, opened, parse_json
+from cnnlib.graph import Graph, Input, Node, check_name
 from cnnlib.init import undrawn
 from cnnlib.layers import Layer, registered
+from cnnlib.tensor_file import MAX_HEADER, NUMBERS, read_tensors
 
 if TYPE_CHECKING:
     from cnnlib.model import Model
@@ -40,13 +42,9 @@ if TYPE_CHECKING:
 __all__ = ["architecture", "check_sum", "checksum", "load", "load_state", "save", "save_state", "write_atomically"]
 
 Array = NDArray[Any]
-PathLike = str | os.PathLike[str]
 
-#: The dtypes of arrays of numbers, by the format's names.
-NUMBERS = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64")
 FORMAT, CHECKPOINT_FORMAT, FORMAT_VERSION = "cnnlib", "cnnlib-checkpoint", "1"
 
-_MAX_NODES = 100_000  # far above any model, far below what would hurt
 _FLOATS = ("F32", "F64")
 
 
@@ -55,14 +53,17 @@ def save(model: Model, path: PathLike, notes: Mapping[str, str] | None = None) -
 
     notes: more entries of the metadata, for people and tools, such as what the model was trained on.
     """
-    metadata = {
-        **(notes or {}),
+    save_state(model.state_dict(), path, {**(notes or {}), **describe(model)})
+
+
+def describe(model: Model) -> dict[str, str]:
+    """Return the metadata of a model's file, from which `rebuild` makes the model again."""
+    return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "cnnlib_version": __version__,
         "architecture": architecture(model),
     }
-    save_state(model.state_dict(), path, metadata)
 
 
 def load(path: PathLike) -> Model:
@@ -72,26 +73,32 @@ def load(path: PathLike) -> Model:
     file and what is wrong with it, for a file that is damaged or not a cnnlib model; FileNotFoundError without one.
     """
     state, metadata = load_state(path, NUMBERS)
+    return rebuild(state, metadata, path)
+
+
+def rebuild(state: Mapping[str, Array], metadata: Mapping[str, str], path: PathLike) -> Model:
+    """Return the model that the arrays and the metadata of the file `path` describe; raises as `load` does."""
     if metadata.get("format") == CHECKPOINT_FORMAT:
         check_sum(path, state, metadata)
         state = {name[len("model/") :]: array for name, array in state.items() if name.startswith("model/")}
-    elif metadata.get("format") != FORMAT:
-        metadata.pop("architecture", None)
-    if "architecture" not in metadata:
+    if metadata.get("format") not in (FORMAT, CHECKPOINT_FORMAT) or "architecture" not in metadata:
         raise FileFormatError(
             f"{path}: a safetensors file without cnnlib's architecture; to take its weights into a model that you "
             f"have, use model.load_state_dict(cnnlib.serialize.load_state(path)[0])"
         )
     if metadata.get("format_version") != FORMAT_VERSION:
         raise FileFormatError(
-            f"{path}: format version {metadata.get('format_version')}, this cnnlib {__version__} reads version "
-            f"{FORMAT_VERSION}; the file was written by cnnlib {metadata.get('cnnlib_version')}"
+            f"{path}: format version {brief(metadata.get('format_version'))}, this cnnlib {__version__} reads version "
+            f"{FORMAT_VERSION}; the file was written by cnnlib {brief(metadata.get('cnnlib_version'))}"
         )
     try:
-        model = _rebuilt(json.loads(metadata["architecture"]), state)
+        architecture = parse_json(metadata["architecture"])
+        # A layer that would hold more numbers than the whole file is refused before it takes their memory.
+        with undrawn(sum(array.size for array in state.values())):
+            model = _rebuilt(architecture, state)
         model.load_state_dict(state)
-    except (CNNError, ValueError, TypeError, KeyError, IndexError, RecursionError, MemoryError, OverflowError) as error:
-        what = f"key {error} is missing" if isinstance(error, KeyError) else error
+    except (CNNError, ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError) as error:
+        what = f"key {brief(error)} is missing" if isinstance(error, KeyError) else brief(error)
         raise FileFormatError(f"{path}: the architecture in the file cannot be used: {what}") from error
     return model
 
@@ -101,30 +108,32 @@ def save_state(state: Mapping[str, Array], path: PathLike, metadata: Mapping[str
     from safetensors.numpy import save as to_bytes
 
     contiguous = {name: np.asarray(array, order="C") for name, array in state.items()}
-    write_atomically(path, to_bytes(contiguous, dict(metadata) if metadata else None))
+    data = to_bytes(contiguous, dict(metadata) if metadata else None)
+    header = int.from_bytes(data[:8], "little")
+    if header > MAX_HEADER:
+        raise DataError(f"{path}: names, shapes and metadata take {header:,} bytes, at most {MAX_HEADER:,} are read")
+    write_atomically(path, data)
 
 
-def load_state(path: PathLike, dtypes: Sequence[str] = _FLOATS) -> tuple[dict[str, Array], dict[str, str]]:
+def load_state(path: PathLike, dtypes: Collection[str] = _FLOATS) -> tuple[dict[str, Array], dict[str, str]]:
     """Return the named arrays of the safetensors file `path`, and its metadata.
 
     dtypes: what is taken, in the format's names; float32 and float64 if nothing is said.
 
     Raises FileFormatError if the file is truncated, lies about its sizes or is something else.
     """
-    from safetensors import SafetensorError, safe_open
+    with opened(path) as (file, size):
+        return parse_state(file, size, path, dtypes)
 
-    if os.path.isdir(path):
-        raise FileFormatError(f"{path}: a folder, expected a safetensors file")
+
+def parse_state(
+    file: BinaryIO, size: int, path: PathLike, dtypes: Collection[str] = _FLOATS
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Return what an open safetensors file of `size` bytes holds; errors name it `path`; else as `load_state`."""
     try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            names = list(file.keys())
-            for name in names:
-                dtype = file.get_slice(name).get_dtype()
-                if dtype not in dtypes:
-                    raise FileFormatError(f"{path}: {name} has dtype {dtype}, expected {' or '.join(dtypes)}")
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise FileFormatError(f"{path}: damaged or not a safetensors file: {error}") from None
+        return read_tensors(file, size, dtypes)
+    except ValueError as error:
+        raise FileFormatError(f"{path}: damaged or not a safetensors file: {brief(error)}") from None
 
 
 def checksum(state: Mapping[str, Array], metadata: Mapping[str, str]) -> str:
@@ -200,16 +209,14 @@ def _rebuilt(architecture: Mapping[str, Any], state: Mapping[str, Array]) -> Mod
     from cnnlib.model import Model, Sequential
 
     entries = architecture["nodes"]
-    if len(entries) > _MAX_NODES:
-        raise ValueError(f"{len(entries)} nodes, at most {_MAX_NODES} are read")
     known = registered()
     nodes: list[Node] = []
     names: dict[Node, str] = {}
     taken: set[str] = set()
     for entry in entries:
         name = entry["name"]
-        if not isinstance(name, str):
-            raise ValueError(f"a node's name is {name!r}")
+        if check_name(name) is None:
+            raise ValueError("a node has no name")
         # Each layer's parameters must be in the file under its own name, so all take no more memory than the file.
         if name in taken:
             raise ValueError(f"two nodes are named {name!r}")
@@ -240,9 +247,13 @@ def _rebuilt(architecture: Mapping[str, Any], state: Mapping[str, Array]) -> Mod
         if any(getattr(chain.graph, part) != getattr(graph, part) for part in ("names", "sources", "outputs")):
             raise ValueError("the nodes of a Sequential are not a chain of layers, named by their positions")
         return chain
+    if architecture["type"] != "Model":
+        raise ValueError(f"unknown type of model {architecture['type']!r}")
     output_names = architecture.get("output_names")
-    if output_names is not None and len(set(output_names)) != len(outputs):
-        raise ValueError(f"the names of {len(outputs)} outputs are {output_names!r}")
+    if output_names is not None:
+        unique = dict.fromkeys(output_names) if isinstance(output_names, list) else ()
+        if not len(unique) == len(output_names) == len(outputs):
+            raise ValueError(f"the names of {len(outputs)} outputs are {output_names!r}")
     model = Model(inputs, outputs)
     model._set_graph(graph, None if output_names is None else tuple(output_names))
     return model
@@ -250,15 +261,13 @@ def _rebuilt(architecture: Mapping[str, Any], state: Mapping[str, Array]) -> Mod
 
 def _layer(cls: type[Layer], config: Mapping[str, Any], name: str, state: Mapping[str, Array]) -> Layer:
     """Return a layer with its parameters at zero, after checking that the file has those parameters."""
-    with undrawn():
-        layer = cls(**config)
-    for key, parameter in layer.parameters().items():
+    layer = cls(**config)
+    own = {key: parameter.data for key, parameter in layer.parameters().items()} | layer.buffers()
+    for key, array in own.items():
         found = state.get(f"{name}.{key}")
-        if found is None or found.shape != parameter.data.shape or found.dtype != parameter.data.dtype:
+        if found is None or found.shape != array.shape or found.dtype != array.dtype:
             got = "nothing" if found is None else f"{found.dtype} {found.shape}"
-            raise ValueError(
-                f"{name}.{key} should be {parameter.data.dtype} {parameter.data.shape}, the file holds {got}"
-            )
+            raise ValueError(f"{name}.{key} should be {array.dtype} {array.shape}, the file holds {got}")
     return layer
 
 

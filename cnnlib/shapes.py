@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from cnnlib.errors import ConfigError, ShapeError
 
 __all__ = [
+    "MOST_ELEMENTS",
     "IntPair",
     "Padding",
     "ReceptiveField",
@@ -33,6 +34,9 @@ Padding = int | tuple[int, int] | str
 
 # What the kernels' 32-bit sizes hold; far beyond any image, and it stops a mistyped size before memory is asked for.
 _LARGEST = 2**31 - 1
+
+#: More than any memory holds: an array of more elements is a mistake, or a trap.
+MOST_ELEMENTS = 1 << 48
 
 
 def pair(value: Any, name: str, minimum: int = 0) -> tuple[int, int]:
@@ -313,6 +317,6 @@ def _windows_shape(
         )
     )
     shape = (*x_shape[:-3], channels, height, width)
-    if math.prod(shape) > 2**48:
+    if math.prod(shape) > MOST_ELEMENTS:
         raise ShapeError(f"the output would have shape {shape}, too large for any memory: check padding and sizes")
     return shape

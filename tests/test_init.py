@@ -126,9 +126,9 @@ def test_unknown_schemes_are_refused_with_a_list() -> None:
 
 
 def test_undrawn_layers_stay_at_zero_and_drawing_comes_back() -> None:
-    with undrawn():
+    with undrawn(100):
         assert not Linear(3, 2, rng=0).weight.data.any()
     assert Linear(3, 2, rng=0).weight.data.all()
-    with pytest.raises(ConfigError), undrawn():
+    with pytest.raises(ConfigError), undrawn(100):
         Linear(0, 2)
     assert Linear(3, 2, rng=0).weight.data.all()

@@ -7,14 +7,11 @@ import os
 import stat
 import struct
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cnnlib.errors import DataError, FileFormatError
 from cnnlib.graph import Input
@@ -22,7 +19,6 @@ from cnnlib.layers import Add, AvgPool2d, Concat, Conv2d, Dropout, Flatten, Laye
 from cnnlib.model import Model, Sequential
 from cnnlib.models import lenet5
 from cnnlib.serialize import load, load_state, save, save_state, write_atomically
-from tests.helpers import Array
 
 
 def branched(dtype: type = np.float32) -> Model:
@@ -175,12 +171,12 @@ def test_files_that_are_no_safetensors_are_refused(data: bytes, tmp_path: Path) 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.safetensors"
     path.write_bytes(container(tensor([1], 0, 8, "I64"), bytes(8)))
-    with pytest.raises(FileFormatError, match=r"bad\.safetensors: w has dtype I64, expected F32 or F64"):
+    with pytest.raises(FileFormatError, match=r"bad\.safetensors: .*'w' has dtype I64, expected F32 or F64"):
         load_state(path)
     path.write_bytes(container({}))
     with pytest.raises(FileFormatError, match=r"bad\.safetensors: .*without cnnlib's architecture"):
         load(path)
-    with pytest.raises(FileFormatError, match="a folder, expected a safetensors file"):
+    with pytest.raises(FileFormatError, match="a folder, expected a file"):
         load(tmp_path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "nowhere")
@@ -212,7 +208,7 @@ def edited(path: Path, change: Any) -> None:
         ),
         (
             lambda a, m, s: a["nodes"][1]["config"].update(in_features=10**5, out_features=10**6),
-            "0.weight should|allocate",
+            "more numbers than the file",
         ),
         (lambda a, m, s: a["nodes"][1]["config"].update(in_features=10**12, out_features=10**12), "cannot be used"),
         (lambda a, m, s: a["nodes"][1]["config"].update(dtype="float64"), r"should be float64"),
@@ -223,7 +219,7 @@ def edited(path: Path, change: Any) -> None:
         (lambda a, m, s: a["nodes"][1].update(same_layer_as=0), "shares the layer of an input"),
         (lambda a, m, s: a["nodes"][0].update(shape=[3]), r"Linear\(2, 3\)"),
         (lambda a, m, s: a["nodes"][0].update(shape=[-2]), "positive ints"),
-        (lambda a, m, s: a["nodes"][0].update(name=None), "name is None"),
+        (lambda a, m, s: a["nodes"][0].update(name=None), "a node has no name"),
         (lambda a, m, s: a.update(outputs=[9]), "node 9 is referred to"),
         (lambda a, m, s: a["nodes"][2].update(name="0"), "two nodes are named '0'"),
         (lambda a, m, s: a["nodes"][2].update(inputs=[0]), "not a chain"),
@@ -249,7 +245,7 @@ def test_architectures_that_cannot_be_are_refused(change: Any, message: str, tmp
     "change",
     [
         lambda a: a["nodes"][1]["config"].update(in_features=30_000, out_features=30_000),
-        lambda a: a.update(nodes=a["nodes"][:1] + a["nodes"][1:2] * 50_000),
+        lambda a: a.update(nodes=a["nodes"][:1] + a["nodes"][1:2] * 10_000),
         lambda a: a["nodes"][0].update(shape=[2**31 - 1] * 3),
     ],
     ids=["a-layer-of-4-GB", "one-layer-often", "input"],
@@ -271,48 +267,6 @@ def test_what_a_file_announces_takes_no_memory(change: Any, tmp_path: Path) -> N
     with pytest.raises(FileFormatError):
         load(path)
     assert peak() - before < 200_000
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, dict[str, Array], dict[str, str]]:
-    path = tmp_path_factory.mktemp("saved") / "model"
-    branched().save(path)
-    return (path.read_bytes(), *load_state(path))
-
-
-@given(data=st.data())
-def test_changed_bytes_load_or_are_refused(saved: Any, data: st.DataObject, tmp_path: Path) -> None:
-    changed = bytearray(saved[0])
-    (header,) = struct.unpack_from("<Q", changed)
-    for _ in range(data.draw(st.integers(1, 3))):
-        end = data.draw(st.sampled_from([8, 8 + header, len(changed)]))
-        changed[data.draw(st.integers(0, end - 1))] ^= data.draw(st.integers(1, 255))
-    path = tmp_path / "changed"
-    path.write_bytes(changed)
-    with suppress(FileFormatError):
-        load(path).summary()
-
-
-VALUES = [None, True, 0, -1, 3, 1.5, float("nan"), 10**12, 10**400, "", "x", [], {}, [1, 2], [[1, 2]], {"a": 1}]
-
-
-def places(tree: Any) -> list[tuple[Any, Any]]:
-    """Return (container, key) of every value in a tree of dicts and lists."""
-    keys = list(tree) if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
-    return [place for key in keys for place in ((tree, key), *places(tree[key]))]
-
-
-@given(data=st.data())
-@settings(max_examples=200)
-def test_a_changed_architecture_loads_or_is_refused(saved: Any, data: st.DataObject, tmp_path: Path) -> None:
-    _, state, metadata = saved
-    architecture = json.loads(metadata["architecture"])
-    container, key = data.draw(st.sampled_from(places(architecture)))
-    container[key] = data.draw(st.sampled_from(VALUES))
-    path = tmp_path / "changed"
-    save_state(state, path, {**metadata, "architecture": json.dumps(architecture)})
-    with suppress(FileFormatError):
-        load(path).summary()
 
 
 def test_a_layer_that_is_not_registered_cannot_be_saved(tmp_path: Path) -> None:

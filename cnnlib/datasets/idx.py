@@ -5,18 +5,21 @@ Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", http://yann.lecun.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from cnnlib.errors import DataError, DTypeError, FileFormatError
+from cnnlib.files import opened
+
+if TYPE_CHECKING:
+    import gzip
 
 __all__ = ["idx_digest", "read_idx", "write_idx"]
 
@@ -40,7 +43,8 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> npt
     header promises (and one byte, to see that it ends there).
 
     Returns a new C-contiguous array in the machine's byte order. Raises :class:`FileFormatError` for a file that is
-    not exactly this, and the operating system's :class:`OSError` where it cannot be opened.
+    not exactly this or no plain file, :class:`DataNotFoundError` if there is none, :class:`FileAccessError` where the
+    operating system refuses.
 
     >>> import tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "labels-idx1-ubyte.gz")
@@ -48,29 +52,32 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> npt
     >>> read_idx(path)
     array([5, 0, 4], dtype=uint8)
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        zipped = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        if path.suffix == ".gz" and not zipped:
-            found = "is empty" if size == 0 else "does not start with gzip's bytes 1f 8b"
-            raise FileFormatError(
-                f"{path}: expected a gzip file, but it {found}. "
-                "Download it again, or drop the .gz from its name if it is unpacked already."
-            )
-        if not zipped:
-            return _read(file, path, size, size, max_bytes)
-        import gzip
-
-        try:
-            with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-                return _read(unpacked, path, None, size * MAX_DEFLATE_RATIO, max_bytes)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise FileFormatError(f"{path}: truncated or damaged gzip file ({error}). Download it again.") from error
+    with opened(path) as (file, size):
+        return parse_idx(file, size, Path(path), max_bytes)
 
 
-def _read(file: io.BufferedIOBase, path: Path, size: int | None, limit: int, max_bytes: int) -> npt.NDArray[Any]:
+def parse_idx(file: BinaryIO, size: int, path: Path, max_bytes: int = MAX_BYTES) -> npt.NDArray[Any]:
+    """Read one array from an open file of `size` bytes, whose errors name it `path`; else as `read_idx`."""
+    zipped = file.read(2) == GZIP_MAGIC
+    file.seek(0)
+    if path.suffix == ".gz" and not zipped:
+        found = "is empty" if size == 0 else "does not start with gzip's bytes 1f 8b"
+        raise FileFormatError(
+            f"{path}: expected a gzip file, but it {found}. "
+            "Download it again, or drop the .gz from its name if it is unpacked already."
+        )
+    if not zipped:
+        return _read(file, path, size, size, max_bytes)
+    import gzip
+
+    try:
+        with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
+            return _read(unpacked, path, None, size * MAX_DEFLATE_RATIO, max_bytes)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FileFormatError(f"{path}: truncated or damaged gzip file ({error}). Download it again.") from error
+
+
+def _read(file: BinaryIO | gzip.GzipFile, path: Path, size: int | None, limit: int, max_bytes: int) -> npt.NDArray[Any]:
     """Parse an unpacked stream of ``size`` bytes; ``None``: unknown, but at most ``limit``."""
 
     def damaged(found: str, expected: str) -> FileFormatError:
@@ -107,14 +114,15 @@ def _read(file: io.BufferedIOBase, path: Path, size: int | None, limit: int, max
     array = np.empty(shape, dtype)
     target, filled = array.reshape(-1).view(np.uint8).data, 0
     while filled < wanted:
-        got = file.readinto(target[filled : filled + CHUNK])
+        got = file.readinto(target[filled : filled + CHUNK])  # type: ignore[union-attr]
         if not got:
             raise damaged(f"the data end after {filled:,} bytes", promise)
         filled += got
     # At its end a gzip stream also checks its CRC.
     if file.read(1):
         raise damaged("more data than the header promises", promise)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+    native = dtype.newbyteorder("=")
+    return array if native == dtype else array.byteswap(inplace=True).view(native)
 
 
 def write_idx(path: str | os.PathLike[str], array: npt.NDArray[Any]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from cnnlib import functional, shapes
 from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.graph import Shape, shape_text
-from cnnlib.init import DEFAULT, RNG, as_generator, check_scheme, draw
+from cnnlib.init import DEFAULT, RNG, as_generator, check_scheme, draw, zeros
 from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, Window, add_grads, grad_slots
 from cnnlib.layers.checks import as_given, check_rank, count, float_dtype
 from cnnlib.layers.registry import register
@@ -87,8 +87,8 @@ class Conv2d(Layer):
             )
         )
         weight_shape = self.out_channels, self.in_channels // self.groups, *kernel
-        self.weight = Parameter(np.zeros(weight_shape, self.dtype))
-        self.bias = Parameter(np.zeros(self.out_channels, self.dtype)) if bias else None
+        self.weight = Parameter(zeros(weight_shape, self.dtype))
+        self.bias = Parameter(zeros(self.out_channels, self.dtype)) if bias else None
         self.initialize(as_generator(rng))
 
     def output_shape(self, x: Shape) -> Shape:

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from cnnlib import functional, shapes
 from cnnlib.graph import Shape
-from cnnlib.init import DEFAULT, RNG, as_generator, check_scheme, draw
+from cnnlib.init import DEFAULT, RNG, as_generator, check_scheme, draw, zeros
 from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, add_grads, grad_slots
 from cnnlib.layers.checks import check_rank, count, float_dtype
 from cnnlib.layers.registry import register
@@ -61,8 +61,8 @@ class Linear(Layer):
         self.out_features = count(out_features, "out_features")
         self.init = check_scheme(init)
         self.dtype = float_dtype(dtype)
-        self.weight = Parameter(np.zeros((self.out_features, self.in_features), self.dtype))
-        self.bias = Parameter(np.zeros(self.out_features, self.dtype)) if bias else None
+        self.weight = Parameter(zeros((self.out_features, self.in_features), self.dtype))
+        self.bias = Parameter(zeros(self.out_features, self.dtype)) if bias else None
         self.initialize(as_generator(rng))
 
     def output_shape(self, x: Shape) -> Shape:

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from cnnlib import functional
 from cnnlib.errors import ConfigError, DataError
 from cnnlib.graph import Shape
-from cnnlib.init import fill
+from cnnlib.init import fill, zeros
 from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, add_grads, grad_slots
 from cnnlib.layers.checks import check_rank, count, float_dtype
 from cnnlib.layers.registry import register
@@ -45,10 +45,10 @@ class BatchNorm(Layer):
         self.eps, self.momentum, self.affine = float(eps), float(momentum), bool(affine)
         self.dtype = float_dtype(dtype)
         if self.affine:
-            self.weight = Parameter(np.zeros(self.num_features, self.dtype))
-            self.bias = Parameter(np.zeros(self.num_features, self.dtype))
-        self.running_mean = np.zeros(self.num_features, self.dtype)
-        self.running_var = np.zeros(self.num_features, self.dtype)
+            self.weight = Parameter(zeros(self.num_features, self.dtype))
+            self.bias = Parameter(zeros(self.num_features, self.dtype))
+        self.running_mean = zeros(self.num_features, self.dtype)
+        self.running_var = zeros(self.num_features, self.dtype)
         self.test_statistics: Literal["running", "batch"] = "running"
         self.initialize()
 

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 from cnnlib import functional
 from cnnlib.errors import ConfigError
 from cnnlib.graph import Shape
-from cnnlib.init import fill
+from cnnlib.init import fill, zeros
 from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, add_grads, grad_slots
 from cnnlib.layers.checks import check_rank, count, float_dtype
 from cnnlib.layers.registry import register
@@ -96,7 +96,7 @@ class PReLU(Layer):
         self.num_parameters = count(num_parameters, "num_parameters")
         self.init = _number(init, "init")
         self.dtype = float_dtype(dtype)
-        self.weight = Parameter(np.zeros(self.num_parameters, self.dtype))
+        self.weight = Parameter(zeros(self.num_parameters, self.dtype))
         fill(self.weight.data, self.init)
 
     def output_shape(self, x: Shape) -> Shape:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from cnnlib import functional
 from cnnlib.errors import ConfigError, DataError, ShapeError
 from cnnlib.graph import Shape
-from cnnlib.init import fill
+from cnnlib.init import fill, zeros
 from cnnlib.layers.base import Array, Layer, Needs, Outs
 from cnnlib.layers.checks import check_rank, count
 from cnnlib.layers.registry import register
@@ -63,7 +63,7 @@ class Standardize(Layer):
         self.eps = float(eps)
         kept = (self.shape[0], *(1 for _ in self.shape[1:])) if self.per_channel else self.shape
         # float64 whatever the model computes in; converted where they are used.
-        self._mean, self._std = np.zeros(kept), np.zeros(kept)
+        self._mean, self._std = zeros(kept, np.float64), zeros(kept, np.float64)
         fill(self._std, 1.0)
 
     def fit(self, x: ArrayLike) -> Standardize:
