@@ -7,6 +7,7 @@ cdef extern from "cnn.h" nogil:
     ctypedef enum cnn_status:
         CNN_OK
         CNN_NO_MEMORY
+        CNN_NOT_FINITE
         CNN_BAD_SIZE
 
     ctypedef struct cnn_conv2d:
@@ -37,7 +38,7 @@ cdef extern from "cnn.h" nogil:
         int x_lanes, y_lanes, relu
 
     ctypedef struct cnn_update:
-        int adam, nesterov, decoupled
+        int check, adam, nesterov, decoupled
         double lr, decay, momentum, step, beta1, beta2, eps
 
     const char *const *cnn_isa_built()
@@ -123,6 +124,8 @@ cdef extern from "cnn.h" nogil:
     cnn_status cnn_dropout_f64(double *, const double *, ptrdiff_t, ptrdiff_t, double, uint64_t)
     cnn_status cnn_loss_f32(double *, float *, const float *, const float *, ptrdiff_t, ptrdiff_t, cnn_loss)
     cnn_status cnn_loss_f64(double *, double *, const double *, const double *, ptrdiff_t, ptrdiff_t, cnn_loss)
+    int cnn_all_finite_f32(const float *, ptrdiff_t)
+    int cnn_all_finite_f64(const double *, ptrdiff_t)
     void cnn_sgd_step_f32(float *, float *, const float *, ptrdiff_t, double, double, double, int)
     void cnn_sgd_step_f64(double *, double *, const double *, ptrdiff_t, double, double, double, int)
     void cnn_adam_step_f32(float *, float *, float *, const float *, ptrdiff_t, double, double, double, double, double, double, int)

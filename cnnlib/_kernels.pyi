@@ -36,6 +36,7 @@ softmax_grad: _Instances
 cross_entropy: _Instances
 dropout: _Instances
 loss: _Instances
+all_finite: _Instances
 sgd_step: _Instances
 adam_step: _Instances
 

@@ -245,7 +245,8 @@ def linear_forward(real[::1] y, const real[::1] x, const real[:, ::1] w, const r
 def linear_backward(real[::1] dx, real[:, ::1] dw, real[::1] db, const real[::1] dy, const real[::1] x,
                     const real[:, ::1] w, const real[::1] y, tuple options, tuple state=None, tuple update=None):
     """`options` as in linear_forward; dx, dw, db, and y if it was not rectified, may be None. With an update, the fields
-    of cnn_update in their order, `state` is w itself and the optimizer's arrays, three in all."""
+    of cnn_update in their order, `state` is w itself and the optimizer's arrays, three in all; returns False if the
+    update is to check the gradient, and it is not finite."""
     cdef cnn_linear p = linear_sizes(w.shape, options)
     cdef int lanes = lanes_of(sizeof(real))
     cdef real[:, ::1] array
@@ -259,7 +260,7 @@ def linear_backward(real[::1] dx, real[:, ::1] dw, real[::1] db, const real[::1]
     demand(db is None or db.shape[0] == p.outputs)
     if update is not None:
         demand(state is not None and len(state) == 3)
-        u.adam, u.nesterov, u.decoupled, u.lr, u.decay, u.momentum, u.step, u.beta1, u.beta2, u.eps = update
+        u.check, u.adam, u.nesterov, u.decoupled, u.lr, u.decay, u.momentum, u.step, u.beta1, u.beta2, u.eps = update
         for i in range(3):
             array = state[i]
             demand(array is None or (array.shape[0] == p.outputs and array.shape[1] == p.inputs))
@@ -276,7 +277,10 @@ def linear_backward(real[::1] dx, real[:, ::1] dw, real[::1] db, const real[::1]
             status = cnn_linear_backward_f32(grad_x, grad_w, grad_b, &dy[0], &x[0], &w[0, 0], mask, states, step, &p)
         else:
             status = cnn_linear_backward_f64(grad_x, grad_w, grad_b, &dy[0], &x[0], &w[0, 0], mask, states, step, &p)
+    if status == CNN_NOT_FINITE:
+        return False
     check(status)
+    return True
 
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE = CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE
@@ -535,6 +539,17 @@ def loss(real[::1] dx, const real[::1] x, const real[::1] target, ptrdiff_t n, i
             status = cnn_loss_f64(&value, &dx[0], &x[0], &target[0], n, dx.shape[0], <cnn_loss>kind)
     check(status)
     return value
+
+
+def all_finite(const real[::1] x):
+    cdef bint finite
+    demand(0 < x.shape[0])
+    with nogil:
+        if real is float:
+            finite = cnn_all_finite_f32(&x[0], x.shape[0])
+        else:
+            finite = cnn_all_finite_f64(&x[0], x.shape[0])
+    return finite
 
 
 def sgd_step(real[::1] w, real[::1] v, const real[::1] g, double lr, double momentum, double decay, bint nesterov):

@@ -15,6 +15,7 @@ __all__ = [
     "FileFormatError",
     "GraphError",
     "MissingExtraError",
+    "NonFiniteError",
     "ShapeError",
     "TrainingError",
 ]
@@ -50,6 +51,27 @@ class FileFormatError(DataError):
 
 class TrainingError(CNNError, RuntimeError):
     """A training step cannot be done: backward before forward, a loss that is NaN or infinite."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss or a gradient became NaN or infinite.
+
+    name: what did, ``"loss"`` or a parameter's name; "" where only the `parameter` is known. epoch, batch: when, from
+    1; 0 outside of ``fit``. samples: where in the data the samples are, where the data tell.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        name: str = "",
+        parameter: object = None,
+        epoch: int = 0,
+        batch: int = 0,
+        samples: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.name, self.parameter, self.epoch, self.batch, self.samples = name, parameter, epoch, batch, samples
 
 
 class DataNotFoundError(CNNError, FileNotFoundError):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cnnlib import _kernels
 from cnnlib.arrays import ELEMENTS
+from cnnlib.errors import NonFiniteError
 from cnnlib.functional import MOST_POSITIONS
 from cnnlib.graph import Shape
 from cnnlib.layers import AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d
@@ -164,7 +165,7 @@ class Dense(Operation):
         update = updates(linear.weight) if updates is not None and self._steps and linear.weight.grad is None else None
         learned = None if update else linear.weight, linear.bias
         dw, db = grad_slots(*learned)
-        _kernels.linear_backward[self._instance](
+        finite = _kernels.linear_backward[self._instance](
             None if dx is None else dx.reshape(-1),
             dw,
             db,
@@ -175,6 +176,8 @@ class Dense(Operation):
             self.options,
             *(update or ()),
         )
+        if not finite:
+            raise NonFiniteError("the gradient of a Linear layer's weight is NaN or infinite", parameter=linear.weight)
         add_grads(learned, (dw, db))
         return (dx,)
 

@@ -88,9 +88,11 @@ class Optimizer:
                 state = self._begin(name, parameter)
                 self._update(parameter.data, parameter.grad, state, self._steps[name], lr)
 
-    def during_backward(self, parameters: Mapping[str, Parameter]) -> Updates | None:
+    def during_backward(self, parameters: Mapping[str, Parameter], check: bool = False) -> Updates | None:
         """Return what lets ``model.backward(updates=…)`` take the step of `large` parameters itself; those have no
         gradient afterwards, so that ``step`` passes them by. None for a subclass, which may do something else.
+
+        check: backward raises NonFiniteError for a gradient that is not finite, and spares its rows of the weight.
 
         Parameters that share their values must wait for ``step``: a backward pass needs the old values to its end.
         """
@@ -106,7 +108,7 @@ class Optimizer:
                 return None
             state = self._begin(name, parameter)
             first, second = (*state.values(), None, None)[:2]
-            return Update((parameter.data, first, second), self._fields(self._steps[name], lr))
+            return Update((parameter.data, first, second), (check, *self._fields(self._steps[name], lr)))
 
         return update
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlib import chance
+from cnnlib import chance, diagnosis
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.loader import Batches, Dataset, GroupedDataset, as_dataset, split
-from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, TrainingError
+from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, NonFiniteError, TrainingError
 from cnnlib.history import History
 from cnnlib.interrupts import Interrupts, held
 from cnnlib.objective import Losses, Metrics, Objective
@@ -42,6 +42,8 @@ class Trainer:
     array for all outputs; what belongs to an output is reported under its name: ``main_loss``, ``main_accuracy``.
     clip_norm: gradients are scaled down to this norm before each update (:func:`cnnlib.optim.clip_grad_norm`).
     constraint: what the weights must keep to after each update, such as ``MaxNorm(3)``.
+    check_finite: whether each loss and each gradient is looked at for NaN and infinity; it costs well under 1 % of a
+    step.
     keep_gradients: whether every parameter has its gradient after a step, for callbacks to look at; by default some
     have none: large weights of Linear layers are updated while theirs is computed, and ``grad`` is None.
 
@@ -73,6 +75,7 @@ class Trainer:
         clip_norm: float | None = None,
         constraint: MaxNorm | None = None,
         keep_gradients: bool = False,
+        check_finite: bool = True,
     ) -> None:
         if clip_norm is not None and not clip_norm > 0:
             raise ConfigError(f"clip_norm = {clip_norm!r}: expected a positive number, or None not to clip")
@@ -82,6 +85,7 @@ class Trainer:
         self.clip_norm = clip_norm
         self.constraint = constraint
         self.keep_gradients = keep_gradients
+        self.check_finite = check_finite
         self.callbacks = list(callbacks)
         #: What the last fit measured, complete to the last finished epoch even if it was interrupted or failed.
         self.history = History()
@@ -130,8 +134,9 @@ class Trainer:
         before.
         Fitting again goes on from the weights and the optimizer's state, at epoch 0 of a schedule.
 
-        Raises TrainingError when the loss becomes NaN or infinite, before that step changes a weight; ConfigError,
-        DataError and their kin for bad arguments.
+        Raises NonFiniteError, naming epoch, batch, samples, tensor and likely cause, when a loss or gradient becomes
+        NaN or infinite, before that step changes a weight (of large Linear layers: the rows with such a gradient);
+        ConfigError, DataError and their kin for bad arguments.
         """
         if epochs < 1 or verbose not in (0, 1, 2):
             raise ConfigError(f"fit: epochs must be at least 1, verbose 0, 1 or 2; got {epochs} and {verbose}")
@@ -208,9 +213,10 @@ class Trainer:
         """Do one iteration on one batch (forward, loss, backward, update) and return the loss before the update.
 
         Gradients stay for you to look at, those of large Linear weights only with ``keep_gradients``.
-        Raises TrainingError, and changes no weight, if the loss is NaN or infinite.
+        Raises NonFiniteError, and changes no weight, if the loss is NaN or infinite, or a gradient (in which case other
+        large weights of Linear layers may have had their step already).
         """
-        return self._step(x, y, "")[0]["loss"]
+        return self._step(x, y)[0]["loss"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the rest of the running fit depends on, in dicts of arrays and plain values.
@@ -280,7 +286,7 @@ class Trainer:
                 break
             batch = run.position.batch + 1
             self.optimizer.epoch = epoch - 1 + ((batch - 1) / self.batches if self.batches else 0.0)
-            values, prediction = self._step(x, y, f"epoch {epoch}, batch {batch}: ")
+            values, prediction = self._step(x, y, run)
             run.mean.update(values, prediction, y)
             run.step_done()
             run.seconds = time.perf_counter() - start
@@ -303,38 +309,33 @@ class Trainer:
                 callback.on_interrupt(self)
             raise KeyboardInterrupt
 
-    def _step(self, x: Any, y: Any, where: str) -> tuple[dict[str, float], Any]:
+    def _step(self, x: Any, y: Any, run: Run | None = None) -> tuple[dict[str, float], Any]:
         # No copy: loss and metrics are done with the prediction before the next forward overwrites it.
         prediction = self.model.forward(x, training=True, copy=False)
         values = self.objective.forward(prediction, y)
         # From the last: of several losses the one that is to blame, not their sum.
         for name, value in reversed(values.items()):
-            if not math.isfinite(value):
-                raise TrainingError(f"{where}the {name} is {value}; {self._likely_cause(x, y)}")
+            if self.check_finite and not math.isfinite(value):
+                step = diagnosis.Step(self.model, x, y, self.optimizer.current_lr, run)
+                raise diagnosis.bad_loss(name, value, step, prediction)
         parameters = self.model.parameters()
         self.optimizer.zero_grad(parameters)
         keep = self.keep_gradients or self.clip_norm is not None
-        updates = None if keep else self.optimizer.during_backward(parameters)
-        self.model.backward(self.objective.backward(), input_grad=False, updates=updates)
+        updates = None if keep else self.optimizer.during_backward(parameters, self.check_finite)
+        bad: object = None
+        try:
+            self.model.backward(self.objective.backward(), input_grad=False, updates=updates)
+        except NonFiniteError as error:
+            bad = error.parameter
+        if self.check_finite and (bad := diagnosis.first_bad(parameters) or bad) is not None:
+            step = diagnosis.Step(self.model, x, y, self.optimizer.current_lr, run)
+            raise diagnosis.bad_gradient(bad, values["loss"], step)
         if self.clip_norm is not None:
             clip_grad_norm(parameters, self.clip_norm)
         self.optimizer.step(parameters)
         if self.constraint is not None:
             self.constraint.apply(parameters)
         return values, prediction
-
-    def _likely_cause(self, x: Any, y: Any) -> str:
-        for name, given in (("inputs", x), ("targets", y)):
-            arrays = (
-                given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else [given]
-            )
-            if not all(np.isfinite(np.asarray(array)).all() for array in arrays):
-                return f"the {name} of this batch contain NaN or infinity: clean the data"
-        advice = f"lower the learning rate (now {self.optimizer.current_lr:g}), or warm it up"
-        for name, parameter in self.model.parameters().items():
-            if not np.isfinite(parameter.data).all():
-                return f"parameter {name!r} became NaN or infinite in an earlier step: {advice}"
-        return f"inputs, targets and weights are finite, the numbers in between overflow: {advice}, or scale the inputs"
 
 
 def _batches(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:

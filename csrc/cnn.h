@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-typedef enum { CNN_OK = 0, CNN_NO_MEMORY = 1, CNN_BAD_SIZE = 2 } cnn_status;
+typedef enum { CNN_OK = 0, CNN_NO_MEMORY = 1, CNN_BAD_SIZE = 2, CNN_NOT_FINITE = 3 } cnn_status;
 
 /* ---- machine and settings --------------------------------------------------------------------------------- */
 
@@ -87,6 +87,7 @@ typedef struct {
 
 /* The step of an optimizer: cnn_adam_step's numbers where adam is set, else cnn_sgd_step's. */
 typedef struct {
+    int check; /* leave rows of w alone whose gradient is not finite, and return CNN_NOT_FINITE then */
     int adam, nesterov, decoupled;
     double lr, decay, momentum, step, beta1, beta2, eps;
 } cnn_update;
@@ -199,6 +200,8 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
     cnn_status cnn_loss_##T(double *value, R *dx, const R *x, const R *target, ptrdiff_t n, ptrdiff_t size,         \
                             cnn_loss kind);                                                                         \
                                                                                                                     \
+    /* Whether no x is NaN or infinite. */                                                                          \
+    int cnn_all_finite_##T(const R *x, ptrdiff_t size);                                                             \
     /* In place on w and v: g' = g + decay*w; v = momentum*v + g'; w -= lr * (nesterov ? g' + momentum*v : v).      \
      * v may be NULL: w -= lr*g'. */                                                                                \
     void cnn_sgd_step_##T(R *w, R *v, const R *g, ptrdiff_t size, double lr, double momentum, double decay,         \

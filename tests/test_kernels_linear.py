@@ -196,16 +196,16 @@ def test_the_rectifier_lets_nan_through_and_its_gradient_stops_there(isa, rng, d
 
 
 STEPS: dict[str, tuple[int, tuple[Any, ...]]] = {  # how many arrays of state, the fields of cnn_update
-    "sgd": (0, (0, 0, 0, 0.1, 0.01, 0, 0, 0, 0, 0)),
-    "momentum": (1, (0, 0, 0, 0.1, 0.01, 0.9, 0, 0, 0, 0)),
-    "nesterov": (1, (0, 1, 0, 0.1, 0, 0.9, 0, 0, 0, 0)),
-    "adam": (2, (1, 0, 0, 0.1, 0.01, 0, 3, 0.9, 0.99, 1e-8)),
-    "adamw": (2, (1, 0, 1, 0.1, 0.01, 0, 3, 0.9, 0.99, 1e-8)),
+    "sgd": (0, (0, 0, 0, 0, 0.1, 0.01, 0, 0, 0, 0, 0)),
+    "momentum": (1, (0, 0, 0, 0, 0.1, 0.01, 0.9, 0, 0, 0, 0)),
+    "nesterov": (1, (0, 0, 1, 0, 0.1, 0, 0.9, 0, 0, 0, 0)),
+    "adam": (2, (0, 1, 0, 0, 0.1, 0.01, 0, 3, 0.9, 0.99, 1e-8)),
+    "adamw": (2, (0, 1, 0, 1, 0.1, 0.01, 0, 3, 0.9, 0.99, 1e-8)),
 }
 
 
 def step_afterwards(weight: Array, state: list[Array], dw: Array, update: tuple[Any, ...]) -> None:
-    adam, nesterov, decoupled, lr, decay, momentum, step, beta1, beta2, eps = update
+    _, adam, nesterov, decoupled, lr, decay, momentum, step, beta1, beta2, eps = update
     if adam:
         functional.adam_step(weight, dw, *state, step, lr, beta1, beta2, eps, decay, bool(decoupled))
     else:

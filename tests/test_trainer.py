@@ -280,11 +280,12 @@ def test_a_learning_rate_out_of_hand_is_named():
     with (
         np.errstate(all="ignore"),
         pytest.raises(
-            TrainingError, match=r"epoch \d, batch \d: the loss is (nan|inf); .*learning rate \(now 1e\+12\)"
+            TrainingError,
+            match=r"epoch \d, batch \d \(samples .*\): the loss is (nan|inf); .*learning rate \(now 1e\+12\)",
         ),
     ):
         trainer.fit(_rings(), epochs=9, batch_size=16, verbose=0)
-    assert trainer.history.stop_reason == "failed with TrainingError"
+    assert trainer.history.stop_reason == "failed with NonFiniteError"
 
 
 def test_bad_numbers_are_named_and_change_no_weight():
@@ -294,7 +295,7 @@ def test_bad_numbers_are_named_and_change_no_weight():
     before = _bits(trainer)
     with pytest.raises(TrainingError, match=r"^the loss is nan; the inputs of this batch contain NaN"):
         trainer.train_step(x, y)
-    with pytest.raises(TrainingError, match=r"^epoch 1, batch 1: the loss is nan; the inputs"):
+    with pytest.raises(TrainingError, match=r"^epoch 1, batch 1 \(samples 3\): the loss is nan; the inputs"):
         trainer.fit((x, y), verbose=0)
     assert _bits(trainer) == before
     trainer.model.parameters()["0.weight"].data[0, 0] = np.inf

@@ -151,6 +151,8 @@ class Batches:
         self.batch_size, self.rng, self.drop_last = batch_size, rng, drop_last
         # Where the running iteration is, or else the next one begins; the generator as it was before that one's order.
         self._batch = self._first = 0
+        #: Where in the data the samples of the batch at hand are.
+        self.indices: Array | None = None
         self._begin = chance.state(self)
 
     def __len__(self) -> int:
@@ -166,12 +168,9 @@ class Batches:
             for k in range(first, len(self)):
                 self._batch = k + 1
                 part = slice(k * self.batch_size, min((k + 1) * self.batch_size, n))
-                if order is not None:
-                    yield self.data[order[part]]
-                elif isinstance(self.data, (ArrayDataset, GroupedDataset)):
-                    yield self.data[part]
-                else:
-                    yield self.data[np.arange(part.start, part.stop)]
+                self.indices = np.arange(part.start, part.stop) if order is None else order[part]
+                views = order is None and isinstance(self.data, (ArrayDataset, GroupedDataset))
+                yield self.data[part if views else self.indices]
         finally:  # an iteration that was left is over, too
             self._batch, self._begin = 0, chance.state(self)
 

@@ -22,6 +22,7 @@ typedef struct {
     const REAL *dz, *turned, *x, *w; /* turned: dz', or NULL */
     REAL *const *state;
     const cnn_update *update; /* NULL: none */
+    int *finite; /* every gradient so far */
     FN(cnn_sgd) sgd;
     FN(cnn_adam) adam;
     ptrdiff_t samples;                      /* n, up to whole vectors: a row of turned */
@@ -99,7 +100,10 @@ static void FN(dense_dw)(const FN(dense_grad) * v, const FN(dense_block) * b, FN
     REAL *const *s = v->state;
     for (ptrdiff_t i = 0; i < b->m; i++) {
         const ptrdiff_t row = at + i * inputs;
-        if (v->update->adam)
+        int finite = 1;
+        if (v->update->check) v->table->finite(&finite, dw + i * stride, b->cols);
+        if (!finite) __atomic_store_n(v->finite, 0, __ATOMIC_RELAXED);
+        else if (v->update->adam)
             v->table->adam(s[0] + row, dw + i * stride, s[1] + row, s[2] + row, b->cols, &v->adam);
         else v->table->sgd(s[0] + row, dw + i * stride, s[1] ? s[1] + row : NULL, b->cols, &v->sgd);
     }
@@ -200,7 +204,9 @@ cnn_status FN(cnn_linear_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
     const ptrdiff_t groups = cnn_ceil_div(p->n, L), vectors = cnn_ceil_div(inputs, L), nb = t->gemm_nb;
     const double work = (double)p->n * (double)outputs;
     const int threads_dz = cnn_threads_for(work), threads = cnn_threads_for(work * (double)inputs / 4), few = 2 * p->n <= L;
-    FN(dense_grad) v = {.table = t, .p = p, .dx = dx, .dw = dw, .x = x, .w = w, .state = state, .update = update};
+    int finite = 1;
+    FN(dense_grad) v = {.table = t, .p = p, .dx = dx, .dw = dw, .x = x, .w = w, .state = state, .update = update,
+                          .finite = &finite};
     if (update && update->adam)
         v.adam = FN(adam_settings)(update->step, update->lr, update->beta1, update->beta2, update->eps, update->decay,
                                    update->decoupled);
@@ -243,15 +249,12 @@ cnn_status FN(cnn_linear_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
         const FN(bias_grad) b = {t, db, v.dz, p->n, outputs};
         cnn_parallel_for(threads_dz, cnn_ceil_div(outputs, BIAS_OUTPUTS), FN(bias_task), &b);
     }
-    if (v.parts == 1) {
-        if (dx || FN(wants_dw)(&v)) cnn_parallel_for(threads, v.ranges, FN(dense_task), &v);
-        return CNN_OK;
-    }
     FN(dense_grad) only_dx = v;
-    only_dx.dw = NULL;
-    only_dx.update = NULL;
-    v.dx = NULL;
-    if (dx) cnn_parallel_for(threads, v.ranges * v.parts, FN(dense_task), &only_dx);
-    if (FN(wants_dw)(&v)) cnn_parallel_for(threads, v.ranges * v.parts, FN(dense_task), &v);
-    return CNN_OK;
+    if (v.parts > 1) {
+        only_dx.update = NULL;
+        v.dx = only_dx.dw = NULL;
+        if (dx) cnn_parallel_for(threads, v.ranges * v.parts, FN(dense_task), &only_dx);
+    }
+    if (v.dx || FN(wants_dw)(&v)) cnn_parallel_for(threads, v.ranges * v.parts, FN(dense_task), &v);
+    return finite ? CNN_OK : CNN_NOT_FINITE;
 }

@@ -97,6 +97,29 @@ void FN(cnn_leaky_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t 
     FN(chunked_run)(&v, FN(leaky_relu_grad_fill), 1);
 }
 
+typedef struct {
+    const FN(cnn_table) * table;
+    const REAL *x;
+    ptrdiff_t size;
+    int *finite;
+} FN(looked_at);
+
+static void FN(finite_task)(const void *context, ptrdiff_t task, int thread) {
+    const FN(looked_at) *v = context;
+    const ptrdiff_t from = task * CHUNK;
+    int finite = 1;
+    (void)thread;
+    v->table->finite(&finite, v->x + from, cnn_min(CHUNK, v->size - from));
+    if (!finite) __atomic_store_n(v->finite, 0, __ATOMIC_RELAXED);
+}
+
+int FN(cnn_all_finite)(const REAL *x, ptrdiff_t size) {
+    int finite = 1;
+    const FN(looked_at) v = {FN(cnn_kernels)(), x, size, &finite};
+    cnn_parallel_for(cnn_threads_for((double)size / 4), cnn_ceil_div(size, CHUNK), FN(finite_task), &v);
+    return finite;
+}
+
 void FN(cnn_sgd_step)(REAL *w, REAL *velocity, const REAL *g, ptrdiff_t size, double lr, double momentum, double decay,
                       int nesterov) {
     FN(chunked) v = {.y = w, .v = velocity, .a = g, .b = w, .size = size,

@@ -70,6 +70,18 @@ void KERNEL(relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int
     })
 }
 
+void KERNEL(finite)(int *finite, const REAL *x, ptrdiff_t n) {
+    ivec bits = {0};
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const vec v = FN(at)(x, i, n);
+        bits |= (ivec)(v - v); /* 0, or a NaN */
+    }
+    REAL_INT lane[LANES];
+    ivec_store(lane, bits);
+    for (int l = 0; l < LANES; l++)
+        if (lane[l]) *finite = 0;
+}
+
 void KERNEL(sgd)(REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd) * s) {
     const vec rate = vec_set1(-s->lr), momentum = vec_set1(s->momentum), decay = vec_set1(s->decay);
     for (ptrdiff_t i = 0; i < n; i += LANES) {
