@@ -36,5 +36,4 @@ for threads in (1, cnnlib.get_num_threads()):
                 if again and step >= 20:
                     times[check].append(time.perf_counter() - start)
     without, checked = statistics.median(times[False]), statistics.median(times[True])
-    print(f"{threads} threads, batch {args.batch}: {without * 1e3:.3f} ms without, {checked * 1e3:.3f} ms with the check")
-    print(f"ratio {checked / without:.4f}")
+    print(f"{threads} threads: {without * 1e3:.3f} ms without, {checked * 1e3:.3f} ms with, {checked / without:.4f}")
