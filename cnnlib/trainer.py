@@ -165,12 +165,10 @@ class Trainer:
                     self._run_epoch(run, validation, callbacks)
                 self.history.stop_reason = self.history.stop_reason or "all epochs done"
             except KeyboardInterrupt:
-                self.history.stop_reason = "interrupted from the keyboard"
-                self.interrupted_by = "SIGINT"
-                if self._interrupts.received:
-                    self.interrupted_by = self._interrupts.received.name
-                if self.interrupted_by != "SIGINT":
-                    self.history.stop_reason = f"interrupted by {self.interrupted_by}"
+                received = self._interrupts.received
+                self.interrupted_by = received.name if received else "SIGINT"
+                by = "from the keyboard" if self.interrupted_by == "SIGINT" else f"by {self.interrupted_by}"
+                self.history.stop_reason = f"interrupted {by}"
             except BaseException as error:
                 self.history.stop_reason = f"failed with {type(error).__name__}"
                 raise
@@ -281,9 +279,7 @@ class Trainer:
         for callback in callbacks:
             callback.on_epoch_begin(self, epoch)
         start = time.perf_counter() - run.seconds
-        for x, y in run.batches:
-            if self.history.stop_reason:
-                break
+        for x, y in () if self.history.stop_reason else run.batches:
             batch = run.position.batch + 1
             self.optimizer.epoch = epoch - 1 + ((batch - 1) / self.batches if self.batches else 0.0)
             values, prediction = self._step(x, y, run)
@@ -293,6 +289,8 @@ class Trainer:
             for callback in callbacks:
                 callback.on_batch_end(self, batch, values["loss"])
             self._heed(callbacks)
+            if self.history.stop_reason:
+                break
         logs, seconds, samples = run.mean.compute(), run.seconds, run.mean.samples
         if validation is not None:
             logs.update({f"val_{k}": v for k, v in self._evaluate(validation, 256, callbacks).items()})
