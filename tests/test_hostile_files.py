@@ -25,11 +25,12 @@ from cnnlib.files import FileAccessError
 from cnnlib.layers import Tanh, registered
 from cnnlib.model import Model
 from tests import hostile
-from tests.hostile import MODELS, PARSERS, accepts, mutated_file, mutated_json
+from tests.hostile import MODELS, PARSERS, accepts
+from tests.mutations import mutated_file, mutated_json
 
 STRUCTURED = {
     "architecture": lambda data, rng: mutated_json(data.decode(), rng).encode(),
-    **dict.fromkeys(("tensors", "model", "state_dict"), mutated_file),
+    **dict.fromkeys(("tensors", "model", "state_dict", "checkpoint"), mutated_file),
 }
 # What a parser may take beyond a multiple of its input: buffers of gzip, zlib and Pillow, a small model's plan.
 SLACK, SECONDS = 8 << 20, 10

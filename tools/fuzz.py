@@ -19,7 +19,8 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 with atheris.instrument_imports(include=["cnnlib", "gzip", "zipfile", "PIL", "numpy.lib._format_impl"]):
-    from tests.hostile import PARSERS, accepts, mutated_file, mutated_json
+    from tests.hostile import PARSERS, accepts
+from tests.mutations import mutated_file, mutated_json
 
 LONGEST = 1 << 14
 
@@ -45,7 +46,7 @@ def main() -> None:
         try:
             if options.parser == "architecture" and seed % 2:
                 return mutated_json(data.decode(), rng).encode()[:longest]
-            if options.parser in ("model", "tensors", "state_dict") and seed % 2:
+            if options.parser in ("model", "tensors", "state_dict", "checkpoint") and seed % 2:
                 return mutated_file(data, rng)[:longest]
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError):  # not that structure any more
             pass
