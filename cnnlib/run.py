@@ -67,7 +67,11 @@ class Mean:
             if hasattr(metric, "load_state_dict"):
                 metric.load_state_dict(state["metrics"][name])
             else:
-                vars(metric).update(state["metrics"][name])
+                counted = state["metrics"][name]
+                own = vars(metric)
+                if set(counted) != set(own) or not all(_alike(own[key], counted[key]) for key in own):
+                    raise FileFormatError(f"metric {name!r} keeps {own}, the state has {counted}")
+                own.update(counted)
 
 
 class Replayed:
@@ -184,3 +188,9 @@ def _counted(name: str, metric: Any) -> dict[str, Any]:
                 "give it state_dict() and load_state_dict(state)"
             )
     return dict(vars(metric))
+
+
+def _alike(own: Any, other: Any) -> bool:
+    """Whether a plain value of a metric may be put in the place of another."""
+    numbers = (int, float)
+    return own is None or type(own) is type(other) or (isinstance(own, numbers) and isinstance(other, numbers))

@@ -2,8 +2,8 @@
 
 Needs atheris (pip install atheris; Linux) and Pillow. PARSER is one of those in `tests/hostile.py`, which says what
 each must do with any bytes: refuse them by an error of cnnlib that names the file, or make of them what another way of
-reading makes. A finding ends the run and lies in crash-…; so do an input that takes more than ten
-seconds (timeout-…) and one that takes more than 2 GB (oom-…). The last line libFuzzer writes, "DONE", has the number of
+reading makes. A finding ends the run and lies in crash-…; so do an input that takes more than a
+minute (timeout-…) and one that takes more than 2 GB (oom-…). The last line libFuzzer writes, "DONE", has the number of
 executions and of edges covered ("cov").
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
         corpus.mkdir(parents=True, exist_ok=True)
         for i, seed in enumerate(seeds):
             (corpus / f"seed-{i}").write_bytes(seed)
-        limits = [f"-max_len={LONGEST}", "-timeout=10", "-rss_limit_mb=2048", "-len_control=0"]
+        limits = [f"-max_len={LONGEST}", "-timeout=60", "-rss_limit_mb=2048", "-len_control=0"]
         atheris.Setup(
             [sys.argv[0], f"-runs={options.runs}", f"-seed={options.seed}", *limits, str(corpus)],
             one,
