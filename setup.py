@@ -34,6 +34,7 @@ DIRECTIVES = {
     "wraparound": False,
     "initializedcheck": False,
     "embedsignature": True,
+    "freethreading_compatible": True,  # the module has no state but what csrc keeps in atomics
 }
 
 

@@ -54,7 +54,9 @@ static const char *built[ISA_COUNT + 1], *supported[ISA_COUNT + 1];
 static isa_entry usable[ISA_COUNT];
 static const isa_entry *active;
 
-/* Runs when the library is loaded, before any thread of ours: no lock is needed afterwards. */
+static const isa_entry *in_use(void) { return __atomic_load_n(&active, __ATOMIC_RELAXED); }
+
+/* Runs when the library is loaded, before any thread of ours; afterwards only `active` changes. */
 __attribute__((constructor)) static void detect(void) {
     int n_built = 0, n_usable = 0;
 #if defined(__x86_64__) || defined(__i386__)
@@ -72,13 +74,13 @@ __attribute__((constructor)) static void detect(void) {
 
 const char *const *cnn_isa_built(void) { return built; }
 const char *const *cnn_isa_supported(void) { return supported; }
-const char *cnn_isa_active(void) { return active->name; }
-int cnn_lanes(void) { return active->f32->lanes; }
+const char *cnn_isa_active(void) { return in_use()->name; }
+int cnn_lanes(void) { return in_use()->f32->lanes; }
 
 int cnn_set_isa(const char *name) {
     for (int i = 0; supported[i]; i++)
         if (!strcmp(supported[i], name)) {
-            active = &usable[i];
+            __atomic_store_n(&active, &usable[i], __ATOMIC_RELAXED);
             return 0;
         }
     return -1;
@@ -87,16 +89,16 @@ int cnn_set_isa(const char *name) {
 static const char *const algorithms[] = {"accurate", "direct", "fast"};
 static const char *algorithm = "accurate";
 
-const char *cnn_get_algorithm(void) { return algorithm; }
+const char *cnn_get_algorithm(void) { return __atomic_load_n(&algorithm, __ATOMIC_RELAXED); }
 
 int cnn_set_algorithm(const char *name) {
     for (int i = 0; i < 3; i++)
         if (!strcmp(algorithms[i], name)) {
-            algorithm = algorithms[i];
+            __atomic_store_n(&algorithm, algorithms[i], __ATOMIC_RELAXED);
             return 0;
         }
     return -1;
 }
 
-const cnn_table_f32 *cnn_kernels_f32(void) { return active->f32; }
-const cnn_table_f64 *cnn_kernels_f64(void) { return active->f64; }
+const cnn_table_f32 *cnn_kernels_f32(void) { return in_use()->f32; }
+const cnn_table_f64 *cnn_kernels_f64(void) { return in_use()->f64; }
