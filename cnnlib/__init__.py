@@ -21,7 +21,7 @@ config.configure(_os.environ)
 # Module → its names that are ours too. They are imported when they are first used, so that `import cnnlib` costs a few
 # milliseconds and a command pays for what it needs. __init__.pyi says the same to type checkers.
 _HOMES = {
-    "callbacks": ("Callback", "Checkpoint", "EarlyStopping"),
+    "callbacks": ("CSVLog", "Callback", "Checkpoint", "EarlyStopping", "ReduceLROnPlateau"),
     "graph": ("Input", "Node"),
     "layers": (
         "AdaptiveAvgPool2d",
@@ -56,7 +56,8 @@ _HOMES = {
     "model": ("Model", "Sequential"),
     "optim": ("SGD", "Adam", "AdamW", "MaxNorm", "clip_grad_norm"),
     "recalibrate": ("recalibrate_batchnorm",),
-    "schedules": ("CosineLR", "StepLR"),
+    "lr_finder": ("LRFinder",),
+    "schedules": ("CosineLR", "OneCycleLR", "StepLR"),
     "serialize": ("load",),
     "trainer": ("Trainer",),
 }

@@ -16,7 +16,7 @@ from cnnlib import (
     shapes,
 )
 from cnnlib._version import __version__
-from cnnlib.callbacks import Callback, Checkpoint, EarlyStopping
+from cnnlib.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, ReduceLROnPlateau
 from cnnlib.config import get_num_threads, set_algorithm, set_num_threads, show_config
 from cnnlib.graph import Input, Node
 from cnnlib.layers import (
@@ -49,10 +49,11 @@ from cnnlib.layers import (
     Tanh,
 )
 from cnnlib.losses import BCELoss, CrossEntropyLoss, L1Loss, MSELoss
+from cnnlib.lr_finder import LRFinder
 from cnnlib.model import Model, Sequential
 from cnnlib.optim import SGD, Adam, AdamW, MaxNorm, clip_grad_norm
 from cnnlib.recalibrate import recalibrate_batchnorm
-from cnnlib.schedules import CosineLR, StepLR
+from cnnlib.schedules import CosineLR, OneCycleLR, StepLR
 from cnnlib.serialize import load
 from cnnlib.trainer import Trainer
 
@@ -67,6 +68,7 @@ __all__ = [
     "BCELoss",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CSVLog",
     "Callback",
     "Checkpoint",
     "Concat",
@@ -81,6 +83,7 @@ __all__ = [
     "GlobalAvgPool2d",
     "Input",
     "L1Loss",
+    "LRFinder",
     "Layer",
     "LeakyReLU",
     "Linear",
@@ -90,10 +93,12 @@ __all__ = [
     "Model",
     "Multiply",
     "Node",
+    "OneCycleLR",
     "PReLU",
     "Parameter",
     "ReLU",
     "Reciprocal",
+    "ReduceLROnPlateau",
     "Sequential",
     "Sigmoid",
     "Softmax",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from cnnlib.errors import ConfigError
 
-__all__ = ["CosineLR", "Schedule", "StepLR"]
+__all__ = ["CosineLR", "OneCycleLR", "Schedule", "StepLR"]
 
 Schedule = Callable[[float], float]
 
@@ -96,3 +96,47 @@ class CosineLR:
         else:
             share = 0.0
         return self.min_lr + (self.lr - self.min_lr) * share
+
+
+@dataclass(frozen=True)
+class OneCycleLR:
+    """Rise to ``max_lr`` along half a cosine over the first share ``pct_start`` of the epochs, then fall to almost 0.
+
+    | lr(epoch) = from max_lr / div_factor up to max_lr                            for epoch < pct_start · epochs
+    | lr(epoch) = from max_lr down to max_lr / (div_factor · final_div_factor)     up to epochs, the same from then on
+
+    each along a + (b - a) · ½ (1 - cos(π share)). Source: Smith and Topin, "Super-Convergence", 2018, in the form of
+    ``torch.optim.lr_scheduler.OneCycleLR`` (which counts steps and leaves momentum to be cycled, too).
+
+    >>> schedule = OneCycleLR(0.1, epochs=10)
+    >>> [round(schedule(epoch), 4) for epoch in (0, 1.5, 3, 6.5, 10)]
+    [0.004, 0.052, 0.1, 0.05, 0.0]
+
+    Raises ConfigError unless max_lr, epochs, div_factor and final_div_factor are positive and 0 <= pct_start <= 1.
+    """
+
+    max_lr: float
+    epochs: float
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        positive = (self.max_lr, self.epochs, self.div_factor, self.final_div_factor)
+        _require(
+            all(0 < value < math.inf for value in positive) and 0 <= self.pct_start <= 1,
+            self,
+            "finite max_lr, epochs, div_factor, final_div_factor > 0 and 0 <= pct_start <= 1",
+        )
+
+    def __call__(self, epoch: float) -> float:
+        """Return the learning rate at an epoch."""
+        share, first = min(epoch / self.epochs, 1.0), self.max_lr / self.div_factor
+        if share < self.pct_start:
+            return _half_cosine(first, self.max_lr, share / self.pct_start)
+        rest = (share - self.pct_start) / (1 - self.pct_start) if self.pct_start < 1 else 0.0
+        return _half_cosine(self.max_lr, first / self.final_div_factor, rest)
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return start + (end - start) * 0.5 * (1.0 - math.cos(math.pi * share))

@@ -24,7 +24,7 @@ from cnnlib.run import Mean, Position, Run
 if TYPE_CHECKING:
     from cnnlib.model import Model
 
-__all__ = ["Trainer"]
+__all__ = ["Data", "Trainer", "batches_of"]
 
 Array = NDArray[Any]
 Batch = tuple[Any, Any]
@@ -148,7 +148,7 @@ class Trainer:
             if not isinstance(train, (tuple, list)):
                 raise ConfigError("fit: a validation fraction needs train as arrays (x, y); pass validation data")
             train, validation = _split(train, validation, random)
-        batches = _batches(train, batch_size, order if shuffle else None)
+        batches = batches_of(train, batch_size, order if shuffle else None)
         callbacks = [*([Progress(verbose)] if verbose else []), *self.callbacks]
         callbacks.sort(key=lambda callback: callback.last)
         settings = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "validation": held_back}
@@ -201,7 +201,7 @@ class Trainer:
     def _evaluate(self, data: Data, batch_size: int, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
         # A copy, so that a callback may evaluate in the middle of an epoch.
         mean = Mean(self.objective.copy())
-        for x, y in _batches(data, batch_size, None):
+        for x, y in batches_of(data, batch_size, None):
             prediction = self.model.forward(x, training=False)
             mean.update(mean.objective.forward(prediction, y), prediction, y)
             self._heed(callbacks)
@@ -336,7 +336,8 @@ class Trainer:
         return values, prediction
 
 
-def _batches(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:
+def batches_of(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:
+    """Return what gives the batches of any data that ``fit`` takes; `rng` draws the order of those that have none."""
     if isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
         return data
     return Batches(cast("Batch | Dataset", data), batch_size, rng=rng)

@@ -7,7 +7,17 @@ A callback is a :class:`Callback` that overrides the hooks it needs. Hooks get t
 
 from cnnlib.callbacks.base import Callback, LambdaCallback
 from cnnlib.callbacks.checkpoint import Checkpoint
+from cnnlib.callbacks.csv_log import CSVLog
 from cnnlib.callbacks.early_stopping import EarlyStopping
+from cnnlib.callbacks.plateau import ReduceLROnPlateau
 from cnnlib.callbacks.progress import Progress
 
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "LambdaCallback", "Progress"]
+__all__ = [
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "LambdaCallback",
+    "Progress",
+    "ReduceLROnPlateau",
+]

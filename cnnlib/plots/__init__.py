@@ -9,7 +9,7 @@ for signed numbers.
 """
 
 from cnnlib.plots.classes import confusion_counts, confusion_matrix, misclassified
-from cnnlib.plots.curves import compare, training_curves
+from cnnlib.plots.curves import compare, learning_rates, training_curves
 from cnnlib.plots.features import projection, separability
 from cnnlib.plots.graphs import graph
 from cnnlib.plots.maps import feature_maps, filters
@@ -24,6 +24,7 @@ __all__ = [
     "feature_maps",
     "filters",
     "graph",
+    "learning_rates",
     "misclassified",
     "projection",
     "separability",

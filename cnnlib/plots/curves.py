@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["compare", "training_curves"]
+__all__ = ["compare", "learning_rates", "training_curves"]
 
 _STYLES = ("-", "--", "-.", ":")
 _MARKERS = "os^Dv"
@@ -103,6 +103,39 @@ def compare(
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if x is None:
         ax.locator_params(axis="x", integer=True)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    return finish(figure, save)
+
+
+def learning_rates(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    suggestion: float | None = None,
+    *,
+    ax: Axes | None = None,
+    save: Path | None = None,
+) -> Figure:
+    """Draw the loss over learning rates that grow from step to step, with the rate that is suggested.
+
+    What :class:`cnnlib.LRFinder` found: ``finder.plot()`` calls this.
+
+    >>> figure = learning_rates([0.01, 0.1, 1.0], [2.0, 1.0, 4.0], [2.0, 1.9, 2.1], 0.1)
+    >>> figure.axes[0].get_xscale()
+    'log'
+
+    Raises DataError without rates, or if there is not a loss for each.
+    """
+    if not len(rates) or not len(rates) == len(losses) == len(smoothed):
+        raise DataError(f"expected as many losses as rates, got {len(rates)}, {len(losses)} and {len(smoothed)}")
+    figure, ax = canvas(ax, (5.2, 3.6))
+    ax.plot(rates, losses, ".", color=COLOURS[0], alpha=0.35, label="each step")
+    ax.plot(rates, smoothed, color=COLOURS[0], label="smoothed")
+    if suggestion is not None:
+        ax.axvline(suggestion, color=COLOURS[1], linestyle="--", label=f"suggested: {suggestion:.2g}")
+    low, high = min(smoothed), max(smoothed)
+    ax.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - 0.1 * (high - low), 1.1 * high))
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
     return finish(figure, save)

@@ -1,0 +1,104 @@
+"""ReduceLROnPlateau: a smaller learning rate when a measured quantity no longer improves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cnnlib.callbacks.base import Callback
+from cnnlib.errors import ConfigError
+from cnnlib.history import is_improvement, resolve_mode
+
+if TYPE_CHECKING:
+    from cnnlib.trainer import Trainer
+
+__all__ = ["ReduceLROnPlateau"]
+
+
+class ReduceLROnPlateau(Callback):
+    """Multiply the learning rate by ``factor`` after more than ``patience`` epochs in a row without improvement.
+
+    lr ← max(factor · lr, min_lr)        an improvement: better than the best so far by more than ``threshold`` of it
+
+    monitor: a name in the history; ``val_*`` needs validation data. mode: "min", "max" or "auto"
+    (:func:`cnnlib.history.resolve_mode`). cooldown: so many epochs after a reduction are not counted. In the form of
+    ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
+
+    >>> ReduceLROnPlateau("val_accuracy", patience=3)
+    ReduceLROnPlateau(monitor='val_accuracy', factor=0.1, patience=3, mode='max')
+
+    Raises ConfigError for bad settings, when training starts if the optimizer's rate is a schedule, and at the end of
+    the first epoch if ``monitor`` is not measured.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        mode: str = "auto",
+        *,
+        threshold: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        if not 0 < factor < 1 or not 0 <= threshold < 1 or not 0 <= min_lr < math.inf:
+            raise ConfigError(
+                f"ReduceLROnPlateau: expected 0 < factor < 1, 0 <= threshold < 1, 0 <= min_lr; got {factor}, "
+                f"{threshold}, {min_lr}"
+            )
+        if patience < 0 or cooldown < 0:
+            raise ConfigError(f"ReduceLROnPlateau: patience and cooldown must be >= 0; got {patience}, {cooldown}")
+        self.monitor, self.mode = monitor, resolve_mode(monitor, mode)
+        self.factor, self.patience, self.threshold = factor, patience, threshold
+        self.cooldown, self.min_lr = cooldown, min_lr
+        self._forget()
+
+    def _forget(self) -> None:
+        self.best: float | None = None
+        self._waited = self._cooling = 0
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Start with nothing known."""
+        if callable(trainer.optimizer.lr):
+            raise ConfigError(
+                f"ReduceLROnPlateau changes the optimizer's rate, which is the schedule {trainer.optimizer.lr}: "
+                "give a number as lr, or leave this callback out"
+            )
+        self._forget()
+
+    def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Mapping[str, float]) -> None:
+        """Count the epoch; reduce the rate if patience is over."""
+        if self.monitor not in logs:
+            hint = "; pass validation=… to fit" if self.monitor.startswith("val_") else ""
+            raise ConfigError(
+                f"ReduceLROnPlateau: {self.monitor!r} is not measured; there are: {', '.join(logs)}{hint}"
+            )
+        value, margin = logs[self.monitor], 0.0 if self.best is None else abs(self.best) * self.threshold
+        if is_improvement(value, self.best, self.mode, margin):
+            self.best, self._waited = value, 0
+        else:
+            self._waited += 1
+        if self._cooling:
+            self._cooling, self._waited = self._cooling - 1, 0
+        if self._waited > self.patience:
+            lr = trainer.optimizer.current_lr
+            # Never up: the rate may have been below min_lr already.
+            trainer.optimizer.lr = min(lr, max(self.factor * lr, self.min_lr))
+            self._cooling, self._waited = self.cooldown, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value so far, patience used up and cooldown left; the rate is the optimizer's."""
+        return {"best": self.best, "waited": self._waited, "cooling": self._cooling}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` returned."""
+        self.best = None if state["best"] is None else float(state["best"])
+        self._waited, self._cooling = int(state["waited"]), int(state["cooling"])
+
+    def __repr__(self) -> str:
+        return (
+            f"ReduceLROnPlateau(monitor={self.monitor!r}, factor={self.factor}, patience={self.patience}, "
+            f"mode={self.mode!r})"
+        )
