@@ -1,7 +1,8 @@
 """Builds cnnlib._kernels: csrc/ once per instruction set, bound by a thin Cython module.
 
 Everything static is in pyproject.toml. One thing needs code: the objects of one instruction set get flags of their
-own, and only they, so that the rest runs on every machine. CNNLIB_CFLAGS adds flags for all objects (a sanitizer, say).
+own, and only they, so that the rest runs on every machine. CNNLIB_CFLAGS adds flags for all objects;
+CNNLIB_SANITIZE=address,undefined builds with these sanitizers (docs/sanitizers.md).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from setuptools.errors import CompileError
 CFLAGS = ["-std=gnu11", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # What is called once an operation, and the instruction set of last resort, are to be small rather than fast.
 DRIVERS, KERNELS, LAST_RESORT = ["-O2"], ["-O3"], ["-Os"]
+SANITIZE = ["-O0", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 ISA_FLAGS = {
     "x86_64": {
         "avx2": ["-mavx2", "-mfma"],
@@ -46,12 +48,19 @@ def machine() -> str:
     return archs[0] if archs else MACHINES.get(platform.machine(), platform.machine())
 
 
+def extra_flags() -> list[str]:
+    """What the environment asks for: for the compiler and the linker."""
+    sanitizers = os.environ.get("CNNLIB_SANITIZE")
+    sanitize = [f"-fsanitize={sanitizers}", *SANITIZE] if sanitizers else []
+    return sanitize + shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
+
+
 class BuildKernels(build_ext):
     """Compiles isa/<name>.c with that instruction set's flags and links the objects in."""
 
     def build_extension(self, ext: Extension) -> None:
         """Objects of each instruction set first, then the extension itself."""
-        added = shlex.split(os.environ.get("CNNLIB_CFLAGS", ""))
+        added = extra_flags()
         common = CFLAGS + added
         for isa, flags in {"baseline": [], **ISA_FLAGS.get(machine(), {})}.items():
             try:
