@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint64_t, uint8_t
 
 from cnnlib._cnn cimport *
 
-from cnnlib.errors import ConfigError
+from cnnlib.errors import ConfigError, ShapeError
 
 ctypedef fused real:
     float
@@ -20,7 +20,8 @@ cdef int check(cnn_status status) except -1:
     if status == CNN_NO_MEMORY:
         raise MemoryError("no memory for the kernel's workspace")
     if status == CNN_BAD_SIZE:
-        raise ValueError("array sizes do not fit together, or a size is not in 1 ... 2**30")
+        raise ShapeError("array sizes do not fit together, a size is not in 1 … 2**30, or padding, stride or kernel are "
+                         "too large for any memory")
     return 0
 
 

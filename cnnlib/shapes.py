@@ -32,8 +32,9 @@ __all__ = [
 IntPair = int | tuple[int, int]
 Padding = int | tuple[int, int] | str
 
-# What the kernels' 32-bit sizes hold; far beyond any image, and it stops a mistyped size before memory is asked for.
-_LARGEST = 2**31 - 1
+# What the kernels take: far beyond any image, and it stops a mistyped size before memory is asked for.
+_LARGEST = 2**30
+_MOST_ELEMENTS = 2**48
 
 #: More than any memory holds: an array of more elements is a mistake, or a trap.
 MOST_ELEMENTS = 1 << 48

@@ -30,7 +30,8 @@ typedef struct {
 
 static FN(pool_scratch) FN(pool_carve)(const FN(pooling) * v, cnn_carver *c) {
     const cnn_pool2d *p = v->p;
-    const ptrdiff_t L = v->table->lanes, area = p->kernel_h * p->kernel_w, y_row = p->ow * L, x_row = p->w * L;
+    const ptrdiff_t L = v->table->lanes, y_row = p->ow * L, x_row = p->w * L;
+    const ptrdiff_t taps = cnn_min(p->kernel_h, p->h + 1) * cnn_min(p->kernel_w, p->w + 1); /* that are inside */
     const int copied = !p->lanes;
     FN(pool_scratch) s;
     s.x = cnn_carve(c, copied && v->x ? v->x_rows * x_row : 0, sizeof(REAL));
@@ -38,8 +39,8 @@ static FN(pool_scratch) FN(pool_carve)(const FN(pooling) * v, cnn_carver *c) {
     s.dx = cnn_carve(c, copied && v->dx ? v->strip * x_row : 0, sizeof(REAL));
     s.dy = cnn_carve(c, v->dy && (copied || !v->maximum) ? v->dy_rows * y_row : 0, sizeof(REAL));
     s.winner = cnn_carve(c, v->dy && v->x ? v->dy_rows * y_row : 0, sizeof(REAL_INT));
-    s.position = cnn_carve(c, area, sizeof(REAL_INT));
-    s.tap = cnn_carve(c, area, sizeof(ptrdiff_t));
+    s.position = cnn_carve(c, taps, sizeof(REAL_INT));
+    s.tap = cnn_carve(c, taps, sizeof(ptrdiff_t));
     return s;
 }
 
@@ -195,7 +196,7 @@ static cnn_status FN(pool_run)(FN(pooling) * v, const cnn_pool2d *p) {
     const ptrdiff_t L = v->table->lanes, rows = v->gradient ? p->h : p->oh;
     const double pixels = (double)p->oh * (double)p->ow * (double)(p->kernel_h * p->kernel_w) + (double)(p->h * p->w);
     const int threads = cnn_threads_for((double)p->planes * (double)(p->lanes ? L : 1) * pixels / 4);
-    const ptrdiff_t row_bytes = (p->stride_h * p->w + p->ow) * L * (ptrdiff_t)sizeof(REAL);
+    const ptrdiff_t row_bytes = (cnn_min(p->stride_h, p->h) * p->w + p->ow) * L * (ptrdiff_t)sizeof(REAL);
     const ptrdiff_t step = v->gradient ? p->stride_h : 1; /* strips of dx begin where windows do, if those are apart */
     v->strip = cnn_max(1, POOL_STRIP_BYTES / row_bytes) * step;
     v->strip = cnn_min(rows, cnn_ceil_div(cnn_ceil_div(rows, cnn_ceil_div(rows, v->strip)), step) * step);

@@ -3,6 +3,7 @@
 #define CNN_SIZES_H
 
 #include "../cnn.h"
+#include "../common.h"
 
 /* Largest size, stride, padding or dilation: keeps every product of two of them inside ptrdiff_t. */
 #define CNN_LARGEST ((ptrdiff_t)1 << 30)
@@ -17,14 +18,24 @@ static inline int cnn_axis_valid(ptrdiff_t in, ptrdiff_t out, ptrdiff_t kernel, 
     return room >= 0 && out <= room / stride + 1;
 }
 
+/* Most elements of the planes of one image, padding and the rest of a last stride and vector included: their products with
+ * what else counts them stay inside ptrdiff_t. Arrays are memory, and so smaller, but padding and strides are numbers. */
+#define CNN_MOST_ELEMENTS 0x1p50
+
+static inline double cnn_extent(ptrdiff_t in, ptrdiff_t stride, ptrdiff_t pad) {
+    return (double)in + 2 * (double)pad + 64 * (double)stride;
+}
+
 static inline int cnn_conv2d_valid(const cnn_conv2d *p) {
-    return p->n > 0 && p->c > 0 && p->k > 0 && p->groups > 0 && p->c % p->groups == 0 && p->k % p->groups == 0 &&
+    const double plane = cnn_extent(p->h, p->stride_h, p->pad_h) * cnn_extent(p->w, p->stride_w, p->pad_w);
+    return p->n > 0 && plane * (double)cnn_max(p->c, p->k) <= CNN_MOST_ELEMENTS && p->c > 0 && p->k > 0 && p->groups > 0 && p->c % p->groups == 0 && p->k % p->groups == 0 &&
            cnn_axis_valid(p->h, p->oh, p->r, p->stride_h, p->pad_h, p->dilation_h) &&
            cnn_axis_valid(p->w, p->ow, p->s, p->stride_w, p->pad_w, p->dilation_w);
 }
 
+/* Windows are counted in 32 bits. */
 static inline int cnn_pool2d_valid(const cnn_pool2d *p) {
-    return p->planes > 0 && 2 * p->pad_h <= p->kernel_h && 2 * p->pad_w <= p->kernel_w &&
+    return p->planes > 0 && (double)p->kernel_h * (double)p->kernel_w <= INT32_MAX && 2 * p->pad_h <= p->kernel_h && 2 * p->pad_w <= p->kernel_w &&
            cnn_axis_valid(p->h, p->oh, p->kernel_h, p->stride_h, p->pad_h, 1) &&
            cnn_axis_valid(p->w, p->ow, p->kernel_w, p->stride_w, p->pad_w, 1);
 }
