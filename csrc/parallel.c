@@ -213,6 +213,22 @@ void cnn_parallel_for(int threads, ptrdiff_t tasks, cnn_task body, const void *c
 
 /* ---- arena ------------------------------------------------------------------------------------------------- */
 
+/* AddressSanitizer knows the arena as one block: a build for it is told what may be touched, and leaves a gap behind
+ * each carved array. What is new then reads as NaN, so that nothing comes to depend on what was there before. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define GAP CACHE_LINE
+static void forbid(const void *p, size_t bytes) { ASAN_POISON_MEMORY_REGION(p, bytes); }
+static void allow(void *p, size_t bytes) {
+    ASAN_UNPOISON_MEMORY_REGION(p, bytes);
+    memset(p, 0xff, bytes);
+}
+#else
+#define GAP 0
+static void forbid(const void *p, size_t bytes) { (void)p, (void)bytes; }
+static void allow(void *p, size_t bytes) { (void)p, (void)bytes; }
+#endif
+
 typedef struct {
     void *memory;
     size_t bytes;
@@ -248,6 +264,8 @@ void *cnn_workspace(size_t bytes) {
         a->memory = memory;
         a->bytes = bytes;
     }
+    allow(a->memory, bytes);
+    forbid((char *)a->memory + bytes, a->bytes - bytes);
     return a->memory;
 }
 
@@ -266,9 +284,10 @@ void *cnn_carve(cnn_carver *c, ptrdiff_t count, size_t element) {
         c->overflow = 1;
         return NULL;
     }
-    void *p = c->base ? c->base + c->used : NULL;
-    bytes = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
-    if (__builtin_add_overflow(c->used, bytes, &c->used) || c->used > (size_t)PTRDIFF_MAX / 2) c->overflow = 1;
+    char *p = c->base ? c->base + c->used : NULL;
+    const size_t room = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE + GAP;
+    if (__builtin_add_overflow(c->used, room, &c->used) || c->used > (size_t)PTRDIFF_MAX / 2) c->overflow = 1;
+    if (p) forbid(p + bytes, room - bytes);
     return p;
 }
 
