@@ -259,7 +259,7 @@ def test_the_guard_catches_one_stray_byte(side: str) -> None:
 def test_the_list_of_kernels_is_whole() -> None:
     """A function of the binding that takes arrays is one that the stubs give two instances."""
     stubs = (Path(cnnlib.__file__).parent / "_kernels.pyi").read_text(encoding="utf-8")
-    assert KERNELS == sorted(line.split(":")[0] for line in stubs.splitlines() if line.endswith(": _Instances"))
+    assert sorted(line.split(":")[0] for line in stubs.splitlines() if line.endswith(": _Instances")) == KERNELS
 
 
 if __name__ == "__main__":
