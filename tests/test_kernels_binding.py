@@ -42,6 +42,7 @@ def good() -> dict[str, list[Any]]:
         "divide_grad_b": [f(5), f(5), f(5), f(5)],
         "affine": [f(5), f(5), 2.0, 1.0],
         "reciprocal": [f(5), f(5), 2.0],
+        "all_finite": [f(5)],
         "relu_forward": [f(5), f(5)],
         "relu_grad": [f(5), f(5), f(5)],
         "sigmoid_forward": [f(5), f(5)],
@@ -104,7 +105,7 @@ def test_wrong_arrays_are_refused(name: str, position: int) -> None:
         right[None],
         right[0],
         spaced,
-        off_by_one,
+        spaced if name == "all_finite" else off_by_one,  # which takes any length
         right[:0],
         "text",
     ):
@@ -122,6 +123,7 @@ OUTPUTS = {
     "batch_moments": (0, 1),
     "batch_norm_grad": (0, 1, 2),
     "linear_backward": (0, 1, 2),
+    "all_finite": (),
 }
 
 
@@ -201,7 +203,7 @@ def test_impossible_linear_options_are_refused(options: tuple[int, ...]) -> None
 
 
 def test_linear_backward_refuses_steps_of_other_arrays() -> None:
-    sgd, adam = (0, 0, 0, *[0.1] * 7), (1, 0, 0, *[0.1] * 7)
+    sgd, adam = (0, 0, 0, 0, *[0.1] * 7), (0, 1, 0, 0, *[0.1] * 7)
     arguments = good()["linear_backward"]
     weight, state = arguments[5], f(4, 3)
     function = _kernels.linear_backward["float"]
