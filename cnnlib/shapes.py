@@ -34,7 +34,7 @@ Padding = int | tuple[int, int] | str
 
 # What the kernels take: far beyond any image, and it stops a mistyped size before memory is asked for.
 _LARGEST = 2**30
-_MOST_ELEMENTS = 2**48
+_LARGEST_WINDOW = 2**31 - 1  # whose positions 32 bits count
 
 #: More than any memory holds: an array of more elements is a mistake, or a trap.
 MOST_ELEMENTS = 1 << 48
@@ -170,6 +170,8 @@ def pool2d_geometry(
     kernels = pair(kernel_size, "kernel_size", 1)
     strides = kernels if stride is None else pair(stride, "stride", 1)
     paddings = pair(padding, "padding")
+    if kernels[0] * kernels[1] > _LARGEST_WINDOW:
+        raise ConfigError(f"kernel_size = {kernel_size}: a window has at most {_LARGEST_WINDOW} pixels")
     if any(2 * p > k for p, k in zip(paddings, kernels, strict=True)):
         raise ConfigError(f"padding = {padding}: a pool's padding is at most half of kernel_size = {kernel_size}")
     return kernels, strides, paddings

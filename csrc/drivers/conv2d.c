@@ -135,6 +135,7 @@ cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const
     cnn_conv2d told = *sizes, *p = &told;
     cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || (winner && !f->pool)) return CNN_BAD_SIZE;
+    cnn_clip_strides(p);
     if (FN(depthwise_pays)(p, f)) return FN(depthwise_forward)(y, x, w, b, scale, p, f);
     FN(tell_pointwise)(p, f);
     FN(conv_pass) v = {.conv = {.w = w, .bias = scale ? NULL : b, .from = {.x = x},

@@ -94,6 +94,7 @@ cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
     if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || f->pool != (winner != NULL) ||
         (f->relu && !f->pool && !y))
         return CNN_BAD_SIZE;
+    cnn_clip_strides(p);
     if (FN(depthwise_pays)(p, f)) return FN(depthwise_backward)(dx, dw, db, dy, y, x, w, p, f);
     FN(tell_pointwise)(p, f);
     const FN(cnn_table) *t = FN(cnn_kernels)();

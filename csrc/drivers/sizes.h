@@ -23,7 +23,8 @@ static inline int cnn_axis_valid(ptrdiff_t in, ptrdiff_t out, ptrdiff_t kernel, 
 #define CNN_MOST_ELEMENTS 0x1p50
 
 static inline double cnn_extent(ptrdiff_t in, ptrdiff_t stride, ptrdiff_t pad) {
-    return (double)in + 2 * (double)pad + 64 * (double)stride;
+    const double padded = (double)in + 2 * (double)pad;
+    return padded + 64 * fmin((double)stride, padded);
 }
 
 static inline int cnn_conv2d_valid(const cnn_conv2d *p) {
@@ -31,6 +32,12 @@ static inline int cnn_conv2d_valid(const cnn_conv2d *p) {
     return p->n > 0 && plane * (double)cnn_max(p->c, p->k) <= CNN_MOST_ELEMENTS && p->c > 0 && p->k > 0 && p->groups > 0 && p->c % p->groups == 0 && p->k % p->groups == 0 &&
            cnn_axis_valid(p->h, p->oh, p->r, p->stride_h, p->pad_h, p->dilation_h) &&
            cnn_axis_valid(p->w, p->ow, p->s, p->stride_w, p->pad_w, p->dilation_w);
+}
+
+/* A stride beyond the padded image, which leaves one window, is as good as one as large. */
+static inline void cnn_clip_strides(cnn_conv2d *p) {
+    p->stride_h = cnn_min(p->stride_h, p->h + 2 * p->pad_h);
+    p->stride_w = cnn_min(p->stride_w, p->w + 2 * p->pad_w);
 }
 
 /* Windows are counted in 32 bits. */
