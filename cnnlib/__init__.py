@@ -70,6 +70,7 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "onnx",
     "optim",
     "plots",
     "schedules",

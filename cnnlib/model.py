@@ -400,6 +400,12 @@ class Model:
 
         save(self, path)
 
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, for inference, to an ONNX file (:func:`cnnlib.onnx.export_onnx`; the extra `onnx`)."""
+        from cnnlib.onnx.export import export_onnx
+
+        export_onnx(self, path)
+
     def _repr_svg_(self) -> str | None:
         """The graph as a picture, for notebooks; none while the input's shape is not known."""
         from cnnlib.drawing import draw

@@ -15,7 +15,7 @@ import cnnlib
 from cnnlib import Linear, Sequential, Softmax, serialize
 from cnnlib.cli import data, main
 
-COMMANDS = ("train", "evaluate", "predict", "summary", "bench", "info", "selftest")
+COMMANDS = ("train", "evaluate", "predict", "summary", "export", "bench", "info", "selftest")
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""The command line: ``cnnlib train | evaluate | predict | summary | bench | info | selftest``.
+"""The command line: ``cnnlib train | evaluate | predict | summary | export | bench | info | selftest``.
 
 Each command is a module here with ``add(commands)``, which adds its parser, and a function that runs it and returns
 the exit code: 0 done, 1 failed (with one message on stderr), 2 wrong usage, 130 interrupted.
@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 
 from cnnlib._version import __version__
-from cnnlib.cli import evaluate, machine, predict, summary, train
+from cnnlib.cli import evaluate, export, machine, predict, summary, train
 from cnnlib.cli.options import Parser
 from cnnlib.errors import CNNError
 
@@ -32,7 +32,7 @@ def parser() -> Parser:
     root = Parser(prog="cnnlib", description="Convolutional nets on the CPU.", epilog=_EXAMPLES)
     root.add_argument("--version", action="version", version=f"cnnlib {__version__}")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
-    for module in (train, evaluate, predict, summary, machine):
+    for module in (train, evaluate, predict, summary, export, machine):
         module.add(commands)
     return root
 

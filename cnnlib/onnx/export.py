@@ -1,0 +1,248 @@
+"""A model as an ONNX file, which ONNX Runtime and many other programs run.
+
+Each layer is written in ONNX's own operators, by the function for its class in `WRITERS`; the batch size is left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnlib import layers
+from cnnlib._version import __version__
+from cnnlib.errors import ConfigError, DataError, MissingExtraError
+from cnnlib.files import PathLike
+from cnnlib.serialize import write_atomically
+
+if TYPE_CHECKING:
+    from cnnlib.graph import Shape
+    from cnnlib.layers import Layer
+    from cnnlib.model import Model
+
+__all__ = ["OPSET", "WRITERS", "export_onnx"]
+
+Array = NDArray[Any]
+
+#: The version of ONNX's operators, of 2021, and the version of the format that came with it.
+OPSET, IR_VERSION = 17, 8
+
+
+def export_onnx(model: Model, path: PathLike) -> None:
+    """Write a model, for inference, to the ONNX file `path`.
+
+    Inputs and outputs have the names of the model's, N × their shape with N open, and the model's dtype: pixels are
+    floats of 0…1 there, what cnnlib makes of uint8. Dropout is left out, batch normalisation takes its running
+    estimates. Weights keep their names, as in ``state_dict``. The file is checked by onnx before it is written.
+
+    Raises MissingExtraError without the package onnx, DataError for a layer that has no form in ONNX, ConfigError if
+    batch normalisation is set to take the statistics of each batch.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise MissingExtraError("onnx", "onnx", "exporting to ONNX") from None
+    graph = model.graph
+    writer = Writer(np.dtype(graph.dtype or np.float32))
+    values: list[str] = []
+    for name, node, sources in zip(graph.names, graph.nodes, graph.sources, strict=True):
+        if node.layer is None:
+            values.append(writer.unique(name))
+            continue
+        write = next((WRITERS[kind] for kind in type(node.layer).__mro__ if kind in WRITERS), None)
+        if write is None:
+            raise DataError(f"layer {name!r}: {type(node.layer).__name__} has no form in ONNX that cnnlib knows")
+        writer.begin(name, graph.nodes[sources[0]].shape)
+        values.append(write(writer, node.layer, [values[source] for source in sources]))
+    inputs = [writer.typed(values[i], graph.nodes[i].shape) for i in graph.inputs]
+    names = model.output_names or [f"output_{k}" if k else "output" for k in range(len(graph.outputs))]
+    outputs = []
+    for i, name in zip(graph.outputs, names, strict=True):
+        writer.begin(name, graph.nodes[i].shape)
+        outputs.append(writer.typed(writer.node("Identity", values[i]), graph.nodes[i].shape))
+    proto = onnx.helper.make_model(
+        onnx.helper.make_graph(writer.nodes, "cnnlib", inputs, outputs, writer.constants),
+        producer_name="cnnlib",
+        producer_version=__version__,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    onnx.checker.check_model(proto, full_check=True)
+    write_atomically(path, proto.SerializeToString())
+
+
+class Writer:
+    """The nodes and constants of an ONNX graph that is being written, layer by layer."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        from onnx import helper
+
+        self._helper = helper
+        self.dtype = dtype
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.shape: Shape = ()
+        self.layer = ""
+        self._taken: set[str] = set()
+
+    def begin(self, layer: str, shape: Shape) -> None:
+        """Go on with the layer of that name; its first input is N × shape."""
+        self.layer, self.shape = layer, shape
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node, return the name of its output."""
+        output = self.unique(self.layer)
+        self.nodes.append(self._helper.make_node(operator, list(inputs), [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: Any, integers: bool = False) -> str:
+        """Add numbers of the graph's dtype, or integers, under a name of the layer's; return the whole name."""
+        from onnx import numpy_helper
+
+        whole = f"{self.layer}.{name}"
+        if whole not in self._taken:
+            self._taken.add(whole)
+            array = np.array(value, np.int64 if integers else self.dtype, order="C")
+            self.constants.append(numpy_helper.from_array(array, whole))
+        return whole
+
+    def chain(self, operator: str, inputs: Sequence[str]) -> str:
+        """Add a node of two inputs again and again, from the left, as cnnlib computes it."""
+        result = inputs[0]
+        for value in inputs[1:]:
+            result = self.node(operator, result, value)
+        return result
+
+    def typed(self, name: str, shape: Shape) -> Any:
+        """Return the description of an input or output."""
+        kind = self._helper.np_dtype_to_tensor_dtype(self.dtype)
+        return self._helper.make_tensor_value_info(name, kind, ["N", *shape])
+
+    def unique(self, name: str) -> str:
+        """Return the name, with a number if it is taken."""
+        unique, count = name, 1
+        while unique in self._taken:
+            count += 1
+            unique = f"{name}_{count}"
+        self._taken.add(unique)
+        return unique
+
+
+def _conv(to: Writer, layer: Any, xs: list[str]) -> str:
+    (kernel_h, stride_h, pad_h, dilation_h), (kernel_w, stride_w, pad_w, dilation_w) = layer.windows()
+    constants = [to.constant("weight", layer.weight.data)]
+    if layer.bias is not None:
+        constants.append(to.constant("bias", layer.bias.data))
+    return to.node(
+        "Conv",
+        *xs,
+        *constants,
+        kernel_shape=[kernel_h, kernel_w],
+        strides=[stride_h, stride_w],
+        pads=[pad_h, pad_w, pad_h, pad_w],
+        dilations=[dilation_h, dilation_w],
+        group=layer.groups,
+    )
+
+
+def _linear(to: Writer, layer: Any, xs: list[str]) -> str:
+    constants = [to.constant("weight", layer.weight.data)]
+    if layer.bias is not None:
+        constants.append(to.constant("bias", layer.bias.data))
+    return to.node("Gemm", *xs, *constants, transB=1)
+
+
+def _pool(operator: str) -> Callable[[Writer, Any, list[str]], str]:
+    def write(to: Writer, layer: Any, xs: list[str]) -> str:
+        (kernel_h, stride_h, pad_h, _), (kernel_w, stride_w, pad_w, _) = layer.windows()
+        more = {"count_include_pad": int(layer.count_include_pad)} if operator == "AveragePool" else {}
+        window = {"kernel_shape": [kernel_h, kernel_w], "strides": [stride_h, stride_w]}
+        return to.node(operator, *xs, **window, pads=[pad_h, pad_w, pad_h, pad_w], **more)
+
+    return write
+
+
+def _adaptive(to: Writer, layer: Any, xs: list[str]) -> str:
+    """Bins of unequal sizes: the mean of each range of rows, then of columns."""
+    x = xs[0]
+    for axis, (size, bins) in enumerate(zip(to.shape[1:], layer._size, strict=True), 2):
+        means = []
+        for i in range(bins):
+            ends = {"starts": i * size // bins, "ends": -(-(i + 1) * size // bins), "axes": axis}
+            cut = [to.constant(f"{key}_{axis}_{i}", [value], integers=True) for key, value in ends.items()]
+            means.append(to.node("ReduceMean", to.node("Slice", x, *cut), axes=[axis], keepdims=1))
+        x = to.node("Concat", *means, axis=axis)
+    return x
+
+
+def _batch_norm(to: Writer, layer: Any, xs: list[str]) -> str:
+    if layer.test_statistics != "running":
+        raise ConfigError(
+            f"layer {to.layer!r} takes the statistics of each batch, which ONNX does not know at inference: "
+            "model.eval(bn_stats='running') before the export"
+        )
+    ones, zeros = np.ones(layer.num_features), np.zeros(layer.num_features)
+    constants = {
+        "weight": layer.weight.data if layer.affine else ones,
+        "bias": layer.bias.data if layer.affine else zeros,
+        "running_mean": layer.running_mean,
+        "running_var": layer.running_var,
+    }
+    named = [to.constant(name, value) for name, value in constants.items()]
+    return to.node("BatchNormalization", *xs, *named, epsilon=layer.eps)
+
+
+def _prelu(to: Writer, layer: Any, xs: list[str]) -> str:
+    slope = layer.weight.data
+    if slope.size > 1:
+        slope = slope.reshape(-1, *(1 for _ in to.shape[1:]))
+    return to.node("PRelu", *xs, to.constant("weight", slope))
+
+
+def _affine(to: Writer, layer: Any, xs: list[str]) -> str:
+    scaled = to.node("Mul", *xs, to.constant("scale", layer.scale))
+    return to.node("Add", scaled, to.constant("offset", layer.offset))
+
+
+def _standardize(to: Writer, layer: Any, xs: list[str]) -> str:
+    mean, std = (to.constant(name, array) for name, array in layer.buffers().items())
+    return to.node("Div", to.node("Sub", *xs, mean), std)
+
+
+def _chain(operator: str) -> Callable[[Writer, Any, list[str]], str]:
+    return lambda to, layer, xs: to.chain(operator, xs)
+
+
+def _plain(operator: str, **attributes: Any) -> Callable[[Writer, Any, list[str]], str]:
+    return lambda to, layer, xs: to.node(operator, *xs, **attributes)
+
+
+#: How each class of layers is written: (writer, layer, names of the inputs) -> name of the output.
+WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
+    layers.AdaptiveAvgPool2d: _adaptive,
+    layers.Add: _chain("Add"),
+    layers.Affine: _affine,
+    layers.AvgPool2d: _pool("AveragePool"),
+    layers.BatchNorm1d: _batch_norm,
+    layers.BatchNorm2d: _batch_norm,
+    layers.Concat: lambda to, layer, xs: to.node("Concat", *xs, axis=layer.axis),
+    layers.Conv2d: _conv,
+    layers.Divide: _chain("Div"),
+    layers.Dropout: lambda to, layer, xs: xs[0],
+    layers.Flatten: _plain("Flatten", axis=1),
+    layers.GlobalAvgPool2d: lambda to, layer, xs: to.node("Flatten", to.node("GlobalAveragePool", *xs), axis=1),
+    layers.LeakyReLU: lambda to, layer, xs: to.node("LeakyRelu", *xs, alpha=layer.negative_slope),
+    layers.Linear: _linear,
+    layers.MaxPool2d: _pool("MaxPool"),
+    layers.Multiply: _chain("Mul"),
+    layers.PReLU: _prelu,
+    layers.ReLU: _plain("Relu"),
+    layers.Reciprocal: lambda to, layer, xs: to.node("Div", to.constant("numerator", layer.numerator), *xs),
+    layers.Sigmoid: _plain("Sigmoid"),
+    layers.Softmax: _plain("Softmax", axis=1),
+    layers.Standardize: _standardize,
+    layers.Subtract: _chain("Sub"),
+    layers.Tanh: _plain("Tanh"),
+}
