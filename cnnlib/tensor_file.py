@@ -1,15 +1,14 @@
 """Named tensors from a safetensors file: a length, a header in JSON, then the tensors' bytes, end to end.
 
-Read here rather than by the package that writes them, so that all is checked against the file's size first, no more
-memory is taken than the file has bytes, and a file that somebody shortens meanwhile is an error: that package maps
-files into memory, where reading past the new end kills the process.
+The package safetensors checks and splits what was read. Here stands what it leaves open: files are read, not mapped
+into memory, where reading past the end of one that somebody shortens meanwhile kills the process; the header is
+bounded, no name is there twice, and the dtypes are those that were asked for.
 
 Source: https://github.com/huggingface/safetensors, "Format".
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from typing import Any, BinaryIO
 
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib.files import parse_json
-from cnnlib.shapes import MOST_ELEMENTS
 
 __all__ = ["MAX_HEADER", "NUMBERS", "read_tensors"]
 
@@ -31,7 +29,6 @@ NUMBERS: dict[str, np.dtype[Any]] = {
     **{f"{kind}{8 * size}": np.dtype(f"<{kind.lower()}{size}") for kind in "UI" for size in (1, 2, 4, 8)},
     **{f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)},
 }
-_MOST_DIMENSIONS = 32
 
 
 def read_tensors(file: BinaryIO, size: int, dtypes: Collection[str]) -> tuple[dict[str, Array], dict[str, str]]:
@@ -39,61 +36,31 @@ def read_tensors(file: BinaryIO, size: int, dtypes: Collection[str]) -> tuple[di
 
     Raises ValueError, saying what is wrong, if the file is anything but that.
     """
-    if size < 8:
-        raise ValueError(f"only {size} bytes")
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     length = int.from_bytes(file.read(8), "little")
-    if length > size - 8:
+    if size < 8 or length > size - 8:
         raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
     if length > MAX_HEADER:
         raise ValueError(f"a header of {length:,} bytes, at most {MAX_HEADER:,} are read")
-    text = file.read(length)
-    if not text.startswith(b"{"):
+    file.seek(0)
+    data = file.read(size)
+    entries = parse_json(data[8 : 8 + length].decode())
+    if not isinstance(entries, dict):
         raise ValueError("the header is no JSON object")
-    header = parse_json(text.decode())
-    metadata = header.pop("__metadata__", {})
+    metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("the metadata are no strings by name")
-    spans = sorted((*_span(name, entry, dtypes), name) for name, entry in header.items())
-    end = 0
-    for start, stop, name in spans:
-        if start != end:
-            raise ValueError(f"the data of {name!r} start at {start:,}, those before end at {end:,}")
-        end = stop
-    if 8 + length + end != size:
-        raise ValueError(f"{8 + length + end:,} bytes are described, the file has {size:,}")
-    return {name: _read(file, header[name], name) for _, _, name in spans}, metadata
-
-
-def _span(name: str, entry: Any, dtypes: Collection[str]) -> tuple[int, int]:
-    """Return where a tensor's data start and stop, after checking that its description is complete and adds up."""
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ValueError(f"{name!r} is not described by dtype, shape and data_offsets")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in dtypes:
-        raise ValueError(f"{name!r} has dtype {dtype}, expected {' or '.join(dtypes)}")
-    if not _sizes(shape) or len(shape) > _MOST_DIMENSIONS or math.prod(max(n, 1) for n in shape) > MOST_ELEMENTS:
-        raise ValueError(f"{name!r} has shape {shape}, expected up to {_MOST_DIMENSIONS} sizes")
-    if not _sizes(offsets) or len(offsets) != 2:
-        raise ValueError(f"{name!r} has data_offsets {offsets}, expected where its data start and stop")
-    start, stop = offsets
-    if stop - start != math.prod(shape) * NUMBERS[dtype].itemsize:
-        raise ValueError(f"{name!r} has {stop - start:,} bytes for {dtype} of shape {shape}")
-    return start, stop
-
-
-def _sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
-
-
-def _read(file: BinaryIO, entry: dict[str, Any], name: str) -> Array:
-    array: Array = np.empty(entry["shape"], NUMBERS[entry["dtype"]])
-    data = array.reshape(-1).view(np.uint8).data
-    filled = 0
-    while filled < len(data):
-        got = file.readinto(data[filled:])  # type: ignore[attr-defined]
-        if not got:
-            raise ValueError(f"the file ends within {name!r}")
-        filled += got
-    if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
-        raise ValueError(f"{name!r} has truth values that are neither 0 nor 1")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    for name, entry in entries.items():
+        dtype = entry.get("dtype") if isinstance(entry, dict) else None
+        if not isinstance(dtype, str) or dtype not in dtypes:
+            raise ValueError(f"{name!r} has dtype {dtype}, expected {' or '.join(dtypes)}")
+    try:
+        arrays = load(data)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+    for name, array in arrays.items():
+        if array.dtype == bool and array.size and array.view(np.uint8).max() > 1:
+            raise ValueError(f"{name!r} has truth values that are neither 0 nor 1")
+    return {name: arrays[name] for name in entries}, metadata
