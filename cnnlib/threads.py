@@ -1,7 +1,9 @@
 """How many threads a call may use when nobody says: the least of cores, affinity mask and quota of the control groups.
 
-A quota of 1.5 CPUs gives one thread. Two would use it up after three quarters of each period, stop together for the
-rest, and make every call that meets the gap a tenth of a second late or so; a quota below one CPU still gives one.
+A quota is rounded down: 1.5 CPUs give one thread, and less than one CPU does, too. Two threads would use 1.5 CPUs up
+before the end of each period of a tenth of a second and stop for the rest of it. With LeNet-5 on two cores a training
+step was 1.05 times as fast with two threads as with one, at 1.2 CPUs 0.87 times; predicting 64 images was 1.3 times as
+fast, but one call in a hundred took 27 ms instead of 6, and images one by one went at 0.78 of the rate.
 """
 
 from __future__ import annotations
