@@ -5,13 +5,17 @@ A message names the argument, what it is, and what it should be.
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cnnlib.errors import DataError, DTypeError, ShapeError
-from cnnlib.reference import Array
+from cnnlib.errors import ConfigError, DataError, DTypeError, ShapeError
+
+Array = NDArray[Any]
 
 # Element types that kernels exist for, with the name of their instance in cnnlib._kernels.
 ELEMENTS: dict[np.dtype[Any], Literal["float", "double"]] = {
@@ -22,9 +26,67 @@ ELEMENTS: dict[np.dtype[Any], Literal["float", "double"]] = {
 _LAYOUTS = {4: "4 dimensions, (N, C, H, W)", 2: "2 dimensions, (N, features)", 1: "1 dimension"}
 
 
+def plain(x: Any, name: str) -> Array:
+    """Return `x` as a plain array, as `np.asarray` does, if nothing is lost by that.
+
+    Raises DTypeError for masked arrays, whose masks nothing here minds, and for what is no array at all.
+    """
+    if type(x) is np.ndarray:
+        return x
+    if any(isinstance(part, np.ma.MaskedArray) for part in (x, *(x if isinstance(x, (list, tuple)) else ()))):
+        raise DTypeError(f"{name} is a masked array, whose mask would be ignored: use {name}.filled(value)")
+    try:
+        return np.asarray(x)
+    except Exception as error:  # an object may convert itself, and raise what it likes
+        raise DTypeError(f"{name} is a {type(x).__name__} that is no array: {error}") from None
+
+
+def number(value: Any, name: str, least: float = -math.inf, below: float = math.inf) -> float:
+    """Return a setting as a float if it is one real number, least <= value < below, or else any if nothing is asked.
+
+    Raises ConfigError, naming it.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ConfigError(f"{name} = {value!r}: expected a number, got {type(value).__name__}")
+    bounded = (least, below) != (-math.inf, math.inf)
+    try:
+        found = float(value)
+    except OverflowError:
+        raise ConfigError(f"{name} is an int of {int(value).bit_length()} bits, too large for a number") from None
+    if bounded and not least <= found < below:
+        raise ConfigError(f"{name} = {value!r}: expected a number, {least:g} <= {name} < {below:g}")
+    return found
+
+
+def whole(value: Any, name: str, least: int, most: int) -> int:
+    """Return a setting as an int if it is one, least <= value <= most; raises ConfigError, naming it."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise ConfigError(f"{name} = {value!r}: expected an integer from {least} to {most}")
+    return operator.index(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return a setting that is True or False; raises ConfigError, naming it, for anything else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ConfigError(f"{name} = {value!r}: expected True or False")
+    return bool(value)
+
+
+def several(values: Any, name: str, count: int) -> Any:
+    """Return `values` if they are a tuple or list of so many; raises ConfigError, naming them."""
+    if not isinstance(values, (tuple, list)) or len(values) != count:
+        raise ConfigError(f"{name} is {type(values).__name__}: expected a tuple of {count}, one for each gradient")
+    return values
+
+
+def wanted(needs: Any, count: int) -> Any:
+    """Return which of so many gradients are asked for."""
+    return [flag(need, f"needs[{i}]") for i, need in enumerate(several(needs, "needs", count))]
+
+
 def as_array(x: Any, name: str, ndim: int | None = None, like: Array | None = None) -> Array:
     """Return `x`, C-contiguous and aligned (a copy if need be), if its dtype, its rank and its size will do."""
-    array = np.asarray(x)
+    array = plain(x, name)
     if array.dtype not in ELEMENTS:
         raise DTypeError(
             f"{name} has dtype {array.dtype}: expected float32 or float64 in native byte order; convert it with "
@@ -55,7 +117,7 @@ def output(out: Array | None, name: str, shape: Sequence[int], like: Array | Non
 
 def _writable(out: Array, name: str, shape: tuple[int, ...], inputs: Sequence[Array]) -> Array:
     """Return `out` after checking that a kernel may write to it while it reads `inputs`."""
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise DTypeError(f"{name} is a {type(out).__name__}: expected an array to write to")
     dtype = out.dtype
     if dtype not in ELEMENTS:
@@ -68,7 +130,7 @@ def _writable(out: Array, name: str, shape: tuple[int, ...], inputs: Sequence[Ar
             raise DTypeError(f"{name} has dtype {dtype}: expected {array.dtype}")
         if np.may_share_memory(out, array):
             raise ShapeError(f"{name} of shape {shape} overlaps an input: pass an array of its own")
-    return out
+    return np.asarray(out)  # a subclass may reshape in its own way
 
 
 def unless_same(x: Array, out: Array | None) -> Array | None:
@@ -79,7 +141,8 @@ def unless_same(x: Array, out: Array | None) -> Array | None:
 
 def in_place(array: Array, name: str, like: Array | None = None) -> Array:
     """Return `array` after checking that it can be updated in place and, where given, is shaped as `like`."""
-    return _writable(array, name, np.shape(array if like is None else like), [] if like is None else [like])
+    shape = getattr(array, "shape", ()) if like is None else like.shape
+    return _writable(array, name, shape, [] if like is None else [like])
 
 
 def as_labels(target: Array, n: int, classes: int) -> Array:

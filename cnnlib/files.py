@@ -66,14 +66,14 @@ def opened(path: PathLike) -> Iterator[tuple[BinaryIO, int]]:
             raise FileAccessError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def brief(text: object) -> str:
+def brief(text: object, most: int = _LONGEST_TEXT) -> str:
     """Return a text that may quote a file as one that can be printed: of bounded length, control characters escaped.
 
     >>> print(brief("red: \x1b[31m"))
     red: \\x1b[31m
     """
-    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(text)[:_LONGEST_TEXT])
-    return shown if len(str(text)) <= _LONGEST_TEXT else f"{shown} …"
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in str(text)[:most])
+    return shown if len(str(text)) <= most else f"{shown} …"
 
 
 def parse_json(text: str, finite: bool = True) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import DTypeLike, NDArray
 
+from cnnlib.arrays import plain
 from cnnlib.errors import DTypeError
 from cnnlib.shapes import (
     IntPair,
@@ -86,7 +87,7 @@ def as_input(x: Any, dtype: DTypeLike = np.float32, *, out: Array | None = None)
     >>> as_input(np.array([0, 255], dtype=np.uint8))
     array([0., 1.], dtype=float32)
     """
-    array, kind = np.asarray(x), np.dtype(dtype)
+    array, kind = plain(x, "input"), np.dtype(dtype)
     if array.dtype.kind not in "biuf":
         raise DTypeError(f"input has dtype {array.dtype}: expected pixels (uint8), other integers, bools or floats")
     if array.dtype == kind and array.flags.c_contiguous:

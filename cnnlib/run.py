@@ -10,6 +10,7 @@ import numpy as np
 from cnnlib import chance
 from cnnlib.datasets.loader import Batches
 from cnnlib.errors import ConfigError, DataError, FileFormatError
+from cnnlib.files import brief
 from cnnlib.history import History
 from cnnlib.objective import Objective
 
@@ -70,7 +71,7 @@ class Mean:
                 counted = state["metrics"][name]
                 own = vars(metric)
                 if set(counted) != set(own) or not all(_alike(own[key], counted[key]) for key in own):
-                    raise FileFormatError(f"metric {name!r} keeps {own}, the state has {counted}")
+                    raise FileFormatError(f"metric {name!r} keeps {own}, the state has {brief(counted)}")
                 own.update(counted)
 
 
@@ -154,9 +155,10 @@ class Run:
             if theirs.get(name) != self.settings.get(name)
         ]
         if differences:
+            listed = brief("\n  ".join(differences), 1500)
             raise ConfigError(
-                f"{source} is of another training:\n  " + "\n  ".join(differences) + "\nGo on with the same settings, "
-                "or take only its weights: cnnlib.load reads it as a model"
+                f"{source} is of another training:\n  {listed}\nGo on with the same settings, or take only its "
+                "weights: cnnlib.load reads it as a model"
             )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

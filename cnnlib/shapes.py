@@ -11,6 +11,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cnnlib.errors import ConfigError, ShapeError
 
 __all__ = [
@@ -268,7 +270,7 @@ class ReceptiveField(NamedTuple):
 
 
 def _integer(value: Any, name: str, minimum: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, np.ndarray):
         raise ConfigError(f"{name} = {value!r}: expected an int, got {type(value).__name__}")
     number = operator.index(value)
     if not minimum <= number <= _LARGEST:
@@ -295,8 +297,10 @@ def _fit(axis: str, size: int, kernel: int, stride: int, padding: int, dilation:
 
 
 def _image_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
+    if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence):
+        raise ShapeError(f"{name} has shape {shape!r}: expected (batch, channels, height, width)")
     shape = tuple(shape)
-    if len(shape) not in (3, 4):
+    if len(shape) not in (3, 4) or not all(isinstance(size, (int, np.integer)) for size in shape):
         raise ShapeError(f"{name} has shape {shape}: expected (batch, channels, height, width)")
     if len(shape) == 4 and shape[0] == 0:
         raise ShapeError(f"{name} has shape {shape}: an empty batch; expected at least one image")

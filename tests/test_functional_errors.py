@@ -336,7 +336,7 @@ SPECIFIC = [
     ("dropout", {"seed": -1}, ConfigError, ["seed = -1"]),
     ("dropout", {"seed": 2**64}, ConfigError, ["seed"]),
     ("dropout", {"group": 3}, ShapeError, ["(4, 5)", "20", "groups of 3"]),
-    ("dropout", {"group": 0}, ShapeError, ["groups of 0"]),
+    ("dropout", {"group": 0}, ConfigError, ["group = 0"]),
     ("sgd_step", {"velocity": None}, ConfigError, ["velocity", "momentum"]),
     ("sgd_step", {"grad": some(4, 3)}, ShapeError, ["grad", "(4, 3)", "(3, 4)"]),
     ("adam_step", {"m": some(4, 3)}, ShapeError, ["m", "(4, 3)", "(3, 4)"]),

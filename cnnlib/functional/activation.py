@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, output, unless_same
+from cnnlib.arrays import as_array, expect_shape, number, output, several, unless_same, wanted
 from cnnlib.functional.shared import as_channels, each, instance, with_channels
 from cnnlib.reference import Array
 
@@ -52,7 +52,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01, *, out: Array | None = No
     >>> leaky_relu(np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
     [-1.0, 0.0, 3.0]
     """
-    return each(_kernels.leaky_relu_forward, x, out, negative_slope)
+    return each(_kernels.leaky_relu_forward, x, out, negative_slope=negative_slope)
 
 
 def leaky_relu_backward(
@@ -64,7 +64,7 @@ def leaky_relu_backward(
     >>> leaky_relu_backward(np.array([4.0, 4.0, 4.0]), np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
     [2.0, 2.0, 4.0]
     """
-    return _each_backward(_kernels.leaky_relu_grad, grad_output, x, "x", out, negative_slope)
+    return _each_backward(_kernels.leaky_relu_grad, grad_output, x, "x", out, number(negative_slope, "negative_slope"))
 
 
 def prelu(x: Array, weight: Array, *, out: Array | None = None) -> Array:
@@ -105,6 +105,7 @@ def prelu_backward(
     grad_output = as_array(grad_output, "grad_output", like=x)
     expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
     shape = as_channels(x, weight)
+    needs, out = wanted(needs, 2), several(out, "out", 2)
     grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight) if needs[0] else None
     grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x) if needs[1] else None
     flat = None if grad_x is None else grad_x.reshape(shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, output, unless_same
+from cnnlib.arrays import as_array, expect_shape, output, several, unless_same, wanted
 from cnnlib.functional.shared import each, instance
 from cnnlib.reference import Array
 
@@ -77,6 +77,7 @@ def divide_backward(
     b, grad_output = as_array(b, "b", like=y), as_array(grad_output, "grad_output", like=y)
     for array, name in ((b, "b"), (grad_output, "grad_output")):
         expect_shape(array, name, y.shape, "the shape of y")
+    needs, out = wanted(needs, 2), several(out, "out", 2)
     grad_a = output(out[0], "out[0]", y.shape, grad_output, b, y) if needs[0] else None
     grad_b = output(out[1], "out[1]", y.shape, grad_output, b, y, grad_a) if needs[1] else None
     flat = grad_output.reshape(-1), b.reshape(-1)
@@ -94,7 +95,7 @@ def affine(x: Array, scale: float, offset: float = 0.0, *, out: Array | None = N
     >>> affine(np.array([1.0, 2.0]), 3, -1).tolist()
     [2.0, 5.0]
     """
-    return each(_kernels.affine, x, out, scale, offset)
+    return each(_kernels.affine, x, out, scale=scale, offset=offset)
 
 
 def reciprocal(x: Array, numerator: float = 1.0, *, out: Array | None = None) -> Array:
@@ -104,7 +105,7 @@ def reciprocal(x: Array, numerator: float = 1.0, *, out: Array | None = None) ->
     >>> reciprocal(np.array([1.0, 2.0]), 6).tolist()
     [6.0, 3.0]
     """
-    return each(_kernels.reciprocal, x, out, numerator)
+    return each(_kernels.reciprocal, x, out, numerator=numerator)
 
 
 def _arithmetic(a: Array, b: Array, operation: int, out: Array | None) -> Array:

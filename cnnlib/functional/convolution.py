@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, output
+from cnnlib.arrays import as_array, expect_shape, output, several, wanted
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array, Gradients, Needs, Outs
 from cnnlib.shapes import IntPair, Padding, conv2d_output_shape, pair, resolve_padding
@@ -69,6 +69,7 @@ def conv2d_backward(
     weight, grad_output = as_array(weight, "weight", 4, x), as_array(grad_output, "grad_output", 4, x)
     shape = conv2d_output_shape(x.shape, weight.shape, stride, padding, dilation, groups)
     expect_shape(grad_output, "grad_output", shape, f"conv2d's output for x {x.shape} and weight {weight.shape}")
+    needs, out = wanted(needs, 3), several(out, "out", 3)
     grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight) if needs[0] else None
     grad_weight = output(out[1], "out[1]", weight.shape, grad_output, x, weight, grad_x) if needs[1] else None
     grad_bias = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, output
+from cnnlib.arrays import as_array, expect_shape, output, several, wanted
 from cnnlib.errors import ShapeError
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array, Gradients, Needs, Outs
@@ -50,6 +50,7 @@ def linear_backward(
     grad_output = as_array(grad_output, "grad_output", 2, x)
     shape = (x.shape[0], weight.shape[0])
     expect_shape(grad_output, "grad_output", shape, f"linear's output for x {x.shape} and weight {weight.shape}")
+    needs, out = wanted(needs, 3), several(out, "out", 3)
     grad_x = grad_weight = grad_bias = None
     if needs[0]:
         grad_x = output(out[0], "out[0]", x.shape, grad_output, x, weight)

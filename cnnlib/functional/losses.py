@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, as_labels, expect_shape, output, unless_same
+from cnnlib.arrays import as_array, as_labels, expect_shape, flag, output, plain, unless_same
 from cnnlib.errors import ShapeError
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array
@@ -25,7 +23,7 @@ def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple
     """
     x = as_array(x, "x", 2)
     labels = soft = None
-    target = np.asarray(target)
+    target = plain(target, "target")
     if target.ndim == 1:
         labels = as_labels(target, *x.shape)
     else:
@@ -72,7 +70,7 @@ def binary_cross_entropy(
     >>> round(value, 6), grad.tolist()
     (1000.693147, [[-0.5, 1.0]])
     """
-    return _loss(x, target, _kernels.BINARY_LOGITS if from_logits else _kernels.BINARY, out)
+    return _loss(x, target, _kernels.BINARY_LOGITS if flag(from_logits, "from_logits") else _kernels.BINARY, out)
 
 
 def _loss(x: Array, target: Array, kind: int, out: Array | None) -> tuple[float, Array]:

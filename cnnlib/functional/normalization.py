@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, output
+from cnnlib.arrays import as_array, expect_shape, number, output, several, wanted
 from cnnlib.functional.shared import as_channels, instance, with_channels
 from cnnlib.reference import Array, Gradients, Needs, Outs
 
@@ -49,6 +49,7 @@ def batch_norm(
     """
     x = with_channels(x)
     mean, var, weight, bias = _channel_arrays(x, mean=mean, var=var, weight=weight, bias=bias)
+    eps = number(eps, "eps")
     result = output(out, "out", x.shape, x, mean, var, weight, bias)
     shape = as_channels(x)
     instance(_kernels.batch_norm_forward, x)(
@@ -83,6 +84,7 @@ def batch_norm_backward(
     expect_shape(grad_output, "grad_output", x.shape, "the shape of x")
     mean, var, weight = _channel_arrays(x, mean=mean, var=var, weight=weight)
     inputs, channels, shape = (grad_output, x, mean, var, weight), x.shape[1:2], as_channels(x)
+    needs, out, eps = wanted(needs, 3), several(out, "out", 3), number(eps, "eps")
     grad_x = output(out[0], "out[0]", x.shape, *inputs) if needs[0] else None
     grad_weight = output(out[1], "out[1]", channels, *inputs, grad_x)
     grad_bias = output(out[2], "out[2]", channels, *inputs, grad_x, grad_weight)
@@ -93,8 +95,11 @@ def batch_norm_backward(
 
 
 def _channel_arrays(x: Array, **arrays: Array | None) -> list[Any]:
-    """Return arrays of one value a channel, None where there is none."""
-    given = {name: None if array is None else as_array(array, name, 1, x) for name, array in arrays.items()}
+    """Return arrays of one value a channel, None where there is no weight or bias."""
+    given = {
+        name: None if array is None and name in ("weight", "bias") else as_array(array, name, 1, x)
+        for name, array in arrays.items()
+    }
     for name, array in given.items():
         if array is not None:
             expect_shape(array, name, x.shape[1:2], f"one value for each channel of x {x.shape}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, output
-from cnnlib.errors import ConfigError
+from cnnlib.arrays import as_array, expect_shape, flag, output
+from cnnlib.errors import ConfigError, DTypeError, ShapeError
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array
 from cnnlib.shapes import IntPair, pool2d_geometry, pool2d_output_shape
@@ -85,8 +86,7 @@ def max_pool2d_winners(
     x = as_array(x, "x", 4)
     result = output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding), x)
     options = _winner_options(kernel_size, stride, padding)
-    lanes = _kernels.lanes() * 4 // x.itemsize
-    winners = np.empty(-(-x.shape[0] * x.shape[1] // lanes) * lanes * result[0, 0].size, np.uint8)
+    winners = np.empty(_winners(x.shape, result.shape, x.dtype), np.uint8)
     instance(_kernels.max_pool2d_forward, x)(result, winners, x, options)
     return result, winners
 
@@ -109,9 +109,13 @@ def max_pool2d_winners_backward(
     """
     grad_output = as_array(grad_output, "grad_output", 4)
     shape = pool2d_output_shape(x_shape, kernel_size, stride, padding)
-    expect_shape(grad_output, "grad_output", shape, f"max_pool2d's output for x {tuple(x_shape)}")
+    expect_shape(grad_output, "grad_output", shape, f"max_pool2d's output for x {x_shape}")
     result = output(out, "out", x_shape, grad_output)
     options = _winner_options(kernel_size, stride, padding)
+    if not isinstance(winners, np.ndarray) or winners.dtype != np.uint8 or not winners.flags.c_contiguous:
+        raise DTypeError("winners are not the array of bytes that max_pool2d_winners returned")
+    if winners.shape != (_winners(x_shape, shape, grad_output.dtype),):
+        raise ShapeError(f"winners have shape {winners.shape}: not those of x {x_shape} on this instruction set")
     instance(_kernels.max_pool2d_grad, grad_output)(result, grad_output, None, winners, options)
     return result
 
@@ -157,13 +161,19 @@ def avg_pool2d_backward(
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
     """
     grad_output = as_array(grad_output, "grad_output", 4)
-    x_shape = x.shape if isinstance(x, np.ndarray) else tuple(x)
+    x_shape = x.shape if isinstance(x, np.ndarray) else x
     shape = pool2d_output_shape(x_shape, kernel_size, stride, padding)
     expect_shape(grad_output, "grad_output", shape, f"avg_pool2d's output for x {x_shape}")
     result = output(out, "out", x_shape, grad_output)
     options = _pool_options(kernel_size, stride, padding, count_include_pad)
     instance(_kernels.avg_pool2d_grad, grad_output)(result, grad_output, options)
     return result
+
+
+def _winners(x_shape: Sequence[int], shape: Sequence[int], dtype: np.dtype[Any]) -> int:
+    """How many winners there are: planes fill up vectors."""
+    lanes = _kernels.lanes() * 4 // dtype.itemsize
+    return -(-x_shape[0] * x_shape[1] // lanes) * lanes * shape[2] * shape[3]
 
 
 def _winner_options(kernel_size: IntPair, stride: IntPair | None, padding: IntPair) -> tuple[int, ...]:
@@ -179,4 +189,4 @@ def _pool_options(
     kernel_size: IntPair, stride: IntPair | None, padding: IntPair, count_include_pad: bool = False
 ) -> tuple[int, ...]:
     kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
-    return *kernels, *strides, *paddings, bool(count_include_pad), _NCHW
+    return *kernels, *strides, *paddings, flag(count_include_pad, "count_include_pad"), _NCHW

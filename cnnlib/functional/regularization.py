@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, output, unless_same
-from cnnlib.errors import ConfigError, ShapeError
+from cnnlib.arrays import as_array, number, output, unless_same, whole
+from cnnlib.errors import ShapeError
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array
 
@@ -23,12 +23,9 @@ def dropout(x: Array, p: float, seed: int, group: int = 1, *, out: Array | None 
     [0.0, 0.0, 0.0, 2.0, 2.0, 0.0, 2.0, 0.0]
     """
     x = as_array(x, "x")
-    if not 0 <= p < 1:
-        raise ConfigError(f"p = {p!r}: expected a proportion, 0 <= p < 1")
-    if group < 1 or x.size % group:
+    p, seed, group = number(p, "p", 0, 1), whole(seed, "seed", 0, 2**64 - 1), whole(group, "group", 1, 2**63 - 1)
+    if x.size % group:
         raise ShapeError(f"x has shape {x.shape}: its {x.size} elements are no groups of {group}")
-    if not 0 <= seed < 1 << 64:
-        raise ConfigError(f"seed = {seed!r}: expected an integer from 0 to 2**64 - 1")
     result = output(out, "out", x.shape, unless_same(x, out))
     instance(_kernels.dropout, x)(result.reshape(-1, group), x.reshape(-1, group), p, seed)
     return result

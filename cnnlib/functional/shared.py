@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cnnlib.arrays import ELEMENTS, as_array, output, unless_same
+from cnnlib.arrays import ELEMENTS, as_array, number, output, unless_same
 from cnnlib.errors import ShapeError
 from cnnlib.reference import Array
 
@@ -18,11 +18,11 @@ def instance(function: Any, like: Array) -> Callable[..., Any]:
     return typed
 
 
-def each(kernel: Any, x: Array, out: Array | None, *settings: float) -> Array:
+def each(kernel: Any, x: Array, out: Array | None, **settings: float) -> Array:
     """Return what a kernel gives for x element by element."""
-    x = as_array(x, "x")
+    x, numbers = as_array(x, "x"), [number(value, name) for name, value in settings.items()]
     result = output(out, "out", x.shape, unless_same(x, out))
-    instance(kernel, x)(result.reshape(-1), x.reshape(-1), *settings)
+    instance(kernel, x)(result.reshape(-1), x.reshape(-1), *numbers)
     return result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, in_place
+from cnnlib.arrays import as_array, expect_shape, flag, in_place, number, whole
 from cnnlib.errors import ConfigError, DataError
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array
@@ -32,12 +32,14 @@ def sgd_step(
     """
     param, grad = in_place(param, "param"), as_array(grad, "grad", like=param)
     expect_shape(grad, "grad", param.shape, "the shape of param")
+    numbers = number(lr, "lr"), number(momentum, "momentum"), number(weight_decay, "weight_decay")
+    nesterov = flag(nesterov, "nesterov")
     if velocity is None and momentum:
         raise ConfigError(f"velocity is None at momentum = {momentum}: pass an array of zeros shaped as param")
     if velocity is not None:
         velocity = in_place(velocity, "velocity", param).reshape(-1)
     flat = param.reshape(-1), velocity, grad.reshape(-1)
-    instance(_kernels.sgd_step, param)(*flat, lr, momentum, weight_decay, nesterov)
+    instance(_kernels.sgd_step, param)(*flat, *numbers, nesterov)
 
 
 def adam_step(
@@ -67,7 +69,9 @@ def adam_step(
     param, grad = in_place(param, "param"), as_array(grad, "grad", like=param)
     expect_shape(grad, "grad", param.shape, "the shape of param")
     m, v = in_place(m, "m", param), in_place(v, "v", param)
-    if step < 1:
+    if whole(step, "step", -(2**31), 2**31 - 1) < 1:
         raise DataError(f"step = {step}: Adam's steps count from 1")
+    betas = number(beta1, "beta1", 0, 1), number(beta2, "beta2", 0, 1)
+    rest = number(eps, "eps"), number(weight_decay, "weight_decay"), flag(decoupled, "decoupled")
     flat = param.reshape(-1), m.reshape(-1), v.reshape(-1), grad.reshape(-1)
-    instance(_kernels.adam_step, param)(*flat, step, lr, beta1, beta2, eps, weight_decay, decoupled)
+    instance(_kernels.adam_step, param)(*flat, step, number(lr, "lr"), *betas, *rest)
