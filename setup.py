@@ -77,7 +77,7 @@ class BuildKernels(build_ext):
             if isa != "baseline":
                 ext.define_macros.append((f"CNN_WITH_{isa.upper()}", "1"))
         ext.extra_compile_args = DRIVERS + common
-        ext.extra_link_args = ["-pthread", *added]
+        ext.extra_link_args = ["-pthread", "-lm", *added]
         super().build_extension(ext)
 
 

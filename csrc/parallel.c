@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* CPU_COUNT, pthread_setname_np */
 #include "parallel.h"
 
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -55,6 +56,7 @@ static struct {
     int threads;
     cnn_task body;
     const void *context;
+    fenv_t arithmetic; /* the caller's rounding and what else a thread may have set: the bits depend on it */
     int spins; /* whether each of its threads has a core, so that waiting takes none away */
     member members[CNN_MOST_THREADS];
 } pool;
@@ -151,6 +153,7 @@ static void *work(void *argument) {
     for (;;) {
         wait_while(m, IDLE, ASLEEP);
         if (!move(m, CALLED, RUNNING)) continue; /* taken back */
+        fesetenv(&pool.arithmetic);
         run_tasks(thread);
         announce(m, IDLE);
     }
@@ -202,6 +205,7 @@ void cnn_parallel_for(int threads, ptrdiff_t tasks, cnn_task body, const void *c
     pool.threads = threads;
     pool.body = body;
     pool.context = context;
+    fegetenv(&pool.arithmetic);
     __atomic_store_n(&pool.spins, threads <= pool.cores, __ATOMIC_RELAXED);
     ptrdiff_t begin = 0;
     for (int i = 0; i < threads; i++) {
