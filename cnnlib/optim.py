@@ -80,13 +80,17 @@ class Optimizer:
     def step(self, parameters: Mapping[str, Parameter]) -> None:
         """Update every parameter that has a gradient, in place; those whose ``grad`` is None or that are frozen stay.
 
-        Raises ShapeError if a parameter changed its shape or dtype since its state was made.
+        Before the first update, raises ShapeError if a parameter changed its shape or dtype since its state was made,
+        and MemoryError if there is no room for a state.
         """
         lr = self.current_lr
-        for name, parameter in parameters.items():
-            if parameter.grad is not None and not parameter.frozen:
-                state = self._begin(name, parameter)
-                self._update(parameter.data, parameter.grad, state, self._steps[name], lr)
+        ready = [
+            (name, p.data, p.grad, self._slots(name, p))
+            for name, p in parameters.items()
+            if p.grad is not None and not p.frozen
+        ]
+        for name, data, grad, state in ready:
+            self._update(data, grad, state, self._count(name), lr)
 
     def during_backward(self, parameters: Mapping[str, Parameter], check: bool = False) -> Updates | None:
         """Return what lets ``model.backward(updates=…)`` take the step of `large` parameters itself; those have no
@@ -106,14 +110,18 @@ class Optimizer:
             name = names.get(id(parameter))
             if name is None:
                 return None
-            state = self._begin(name, parameter)
-            first, second = (*state.values(), None, None)[:2]
-            return Update((parameter.data, first, second), (check, *self._fields(self._steps[name], lr)))
+            first, second = (*self._slots(name, parameter).values(), None, None)[:2]
+            return Update((parameter.data, first, second), (check, *self._fields(self._count(name), lr)))
 
         return update
 
-    def _begin(self, name: str, parameter: Parameter) -> dict[str, Array]:
-        """Count a step of the parameter and return its state."""
+    def _count(self, name: str) -> int:
+        """Return the number of the parameter's next step, and count it."""
+        self._steps[name] = self._steps.get(name, 0) + 1
+        return self._steps[name]
+
+    def _slots(self, name: str, parameter: Parameter) -> dict[str, Array]:
+        """Return the parameter's state, which is zeros at first."""
         state = self._state.get(name)
         if state is None:
             state = self._state[name] = {slot: np.zeros_like(parameter.data) for slot in self.slots}
@@ -123,7 +131,6 @@ class Optimizer:
                     f"{self!r}: {slot} of parameter {name!r} is {array.dtype} {array.shape}, the parameter "
                     f"{parameter.data.dtype} {parameter.data.shape}; use a new optimizer for another model"
                 )
-        self._steps[name] = self._steps.get(name, 0) + 1
         return state
 
     def zero_grad(self, parameters: Mapping[str, Parameter]) -> None:
