@@ -41,6 +41,14 @@ def plain(x: Any, name: str) -> Array:
         raise DTypeError(f"{name} is a {type(x).__name__} that is no array: {error}") from None
 
 
+def numbers(x: Any, name: str) -> Array:
+    """Return `x` as `plain` does, if it holds real numbers of any type; raises DTypeError otherwise."""
+    array = plain(x, name)
+    if array.dtype.kind not in "biuf":
+        raise DTypeError(f"{name} has dtype {array.dtype}: expected pixels (uint8) or other numbers")
+    return array
+
+
 def number(value: Any, name: str, least: float = -math.inf, below: float = math.inf) -> float:
     """Return a setting as a float if it is one real number, least <= value < below, or else any if nothing is asked.
 

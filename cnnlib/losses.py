@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cnnlib import functional
+from cnnlib.arrays import plain
 from cnnlib.errors import DataError, DTypeError, ShapeError, TrainingError
 
 __all__ = ["BCELoss", "CrossEntropyLoss", "L1Loss", "Loss", "MSELoss"]
@@ -36,14 +37,14 @@ class Loss:
 
         Raises ShapeError, DTypeError or DataError, naming what the loss expected.
         """
-        prediction = np.asarray(prediction)
+        prediction = plain(prediction, "the prediction")
         if prediction.dtype not in (np.float32, np.float64):
             raise DTypeError(f"{self!r}: the prediction must be float32 or float64, got {prediction.dtype}")
         if prediction.ndim == 0:
             raise ShapeError(f"{self!r}: the prediction must have a batch axis, got a scalar")
         if prediction.size == 0:
             raise DataError(f"{self!r}: the batch is empty (prediction of shape {prediction.shape})")
-        checked = self._check(prediction, np.asarray(target))
+        checked = self._check(prediction, plain(target, "the target"))
         value, self._gradient = self._value_and_gradient(prediction, checked)
         return value
 

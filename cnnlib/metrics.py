@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cnnlib.arrays import numbers
 from cnnlib.errors import ConfigError, DataError, ShapeError
 
 __all__ = ["Accuracy", "BinaryAccuracy", "Metric", "TopKAccuracy", "resolve_metric"]
@@ -63,9 +64,9 @@ class _Ranked(_ShareOfHits):
 
     def update(self, prediction: ArrayLike, target: ArrayLike) -> None:
         """Count in a batch. Raises ShapeError if it is not classification."""
-        prediction, target = np.asarray(prediction), np.asarray(target)
+        prediction, target = numbers(prediction, "the prediction"), numbers(target, "the target")
         shape = prediction.shape
-        if len(shape) != 2 or shape[1] < 2 or target.shape not in (shape, shape[:1]):
+        if len(shape) != 2 or shape[0] < 1 or shape[1] < 2 or target.shape not in (shape, shape[:1]):
             raise ShapeError(
                 f"metric {self.name!r}: expected a prediction N×C, C at least 2, and a target of N labels or N×C, got "
                 f"{shape} and {target.shape}; it measures classification: leave it out for other tasks, and take "
@@ -116,8 +117,8 @@ class BinaryAccuracy(_ShareOfHits):
 
     def update(self, prediction: ArrayLike, target: ArrayLike) -> None:
         """Count in a batch. Raises ShapeError unless the shapes are equal."""
-        prediction, target = np.asarray(prediction), np.asarray(target)
-        if prediction.shape != target.shape:
+        prediction, target = numbers(prediction, "the prediction"), numbers(target, "the target")
+        if prediction.shape != target.shape or prediction.size == 0:
             raise ShapeError(
                 f"metric {self.name!r}: expected a prediction and a target of one shape, got {prediction.shape} and "
                 f"{target.shape}; BinaryAccuracy is for outputs that each tell two classes apart"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cnnlib.arrays import plain
 from cnnlib.errors import DataError, DTypeError, GraphError, ShapeError, TrainingError
 from cnnlib.graph import Graph, Input, Node, Shape, check_name, shape_text
 from cnnlib.init import RNG, as_generator
@@ -173,7 +174,7 @@ class Model:
             raise ShapeError(f"backward: the model has {len(outputs)} outputs: give a list of their gradients in order")
         gradients = []
         for node, gradient in zip(outputs, given, strict=True):
-            array = np.asarray(gradient)
+            array = plain(gradient, "backward: the gradient")
             shape = (batch, *self.graph.nodes[node].shape)
             if array.shape != shape or array.dtype.kind != "f":
                 error = ShapeError if array.shape != shape else DTypeError
@@ -346,7 +347,7 @@ class Model:
         `strict`, if names are missing or left over.
         """
         own = self._state()
-        arrays = {name: np.asarray(value) for name, value in state.items() if name in own}
+        arrays = {name: plain(value, name) for name, value in state.items() if name in own}
         problems = []
         if strict:
             problems += [f"missing: {name} {own[name].shape}" for name in own if name not in state]
@@ -430,7 +431,7 @@ class Model:
         given = [x] if len(inputs) == 1 else x
         if not isinstance(given, (list, tuple)) or len(given) != len(inputs):
             raise ShapeError(f"the model has {len(inputs)} inputs: give a list of {len(inputs)} arrays in their order")
-        xs = [np.asarray(array) for array in given]
+        xs = [plain(array, "the input") for array in given]
         for node, array in zip(inputs, xs, strict=True):
             name, shape = self.graph.names[node], self.graph.nodes[node].shape
             if array.dtype.kind not in "biuf":
@@ -527,7 +528,7 @@ class Sequential(Model):
 
     def _arrays(self, x: Any) -> list[Array]:
         if self._graph is None:
-            shape = np.shape(x)
+            shape = plain(x, "the input").shape
             if len(shape) < 1 or 0 in shape:
                 raise DataError(f"input of shape {shape}: the batch is empty, or has no batch dimension")
             self.build(shape[1:])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib import chance
+from cnnlib.arrays import plain
 from cnnlib.datasets.sources import Arrays, Split
 from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError
 
@@ -50,7 +51,7 @@ class ArrayDataset:
             raise ShapeError(f"x and y must have one length, got shapes {x.shape} and {y.shape}")
         if len(x) == 0:
             raise DataError(f"the data are empty: x has shape {x.shape}")
-        self.x, self.y = x, y
+        self.x, self.y = plain(x, "x"), plain(y, "y")
 
     def __len__(self) -> int:
         return len(self.x)

@@ -116,7 +116,7 @@ class Layer:
 
         Raises ShapeError, DTypeError or DataError, naming the layer, for arrays that it cannot take.
         """
-        check_arrays(self, xs)
+        xs = check_arrays(self, xs)
         y, saved = self.apply(*xs, training=training)
         if training:
             self._last = saved, y.shape, y.dtype, len(xs)
@@ -129,7 +129,7 @@ class Layer:
         if self._last is None:
             raise TrainingError(f"{self!r}: backward before forward; call forward(x, training=True) first")
         saved, shape, dtype, inputs = self._last
-        check_gradient(self, dy, shape, dtype)
+        dy = check_gradient(self, dy, shape, dtype)
         gradients = self.gradients(dy, saved, (True,) * inputs, (None,) * inputs)
         return gradients[0] if inputs == 1 else gradients
 

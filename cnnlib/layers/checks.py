@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cnnlib.arrays import plain
 from cnnlib.errors import ConfigError, DataError, DTypeError, GraphError, ShapeError
 from cnnlib.graph import Shape, shape_text
 
@@ -26,8 +27,11 @@ def check_arity(layer: Layer, inputs: int) -> None:
         raise GraphError(f"{layer!r}: takes {layer.arity or 'two or more'} input(s), got {inputs}")
 
 
-def check_arrays(layer: Layer, xs: tuple[Array, ...]) -> None:
-    """Raise GraphError, DTypeError, ShapeError or DataError if `layer` cannot take the arrays `xs`, N × shape each."""
+def check_arrays(layer: Layer, xs: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the arrays `xs`, N × shape each, as plain and contiguous ones.
+
+    Raises GraphError, DTypeError, ShapeError or DataError if `layer` cannot take them.
+    """
     check_arity(layer, len(xs))
     wanted = _FLOATS if layer.dtype is None else (layer.dtype,)
     for x in xs:
@@ -38,18 +42,23 @@ def check_arrays(layer: Layer, xs: tuple[Array, ...]) -> None:
         if x.ndim == 0 or x.shape[0] != xs[0].shape[0] or x.dtype != xs[0].dtype:
             got = ", ".join(f"{x.dtype} {x.shape}" for x in xs)
             raise ShapeError(f"{layer!r}: inputs need a batch dimension N, and the same N and dtype; got {got}")
-        if x.shape[0] == 0:
+        if x.size == 0:
             raise DataError(f"{layer!r}: the batch is empty (input of shape {x.shape})")
     layer.output_shape(*(x.shape[1:] for x in xs))
+    return tuple(np.ascontiguousarray(plain(x, f"{layer!r}: the input")) for x in xs)
 
 
-def check_gradient(layer: Layer, dy: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
-    """Raise DTypeError or ShapeError unless `dy` is as the output of `layer` was, of `shape` (with N) and `dtype`."""
+def check_gradient(layer: Layer, dy: Array, shape: Shape, dtype: np.dtype[Any]) -> Array:
+    """Return `dy` as a plain and contiguous array.
+
+    Raises DTypeError or ShapeError unless it is as the output of `layer` was, of `shape` (with N) and `dtype`.
+    """
     if not isinstance(dy, np.ndarray) or dy.dtype != dtype:
         got = str(dy.dtype) if isinstance(dy, np.ndarray) else type(dy).__name__
         raise DTypeError(f"{layer!r}: the gradient must be an array of {dtype}, as the output was; got {got}")
     if dy.shape != shape:
         raise ShapeError(f"{layer!r}: the gradient must have the output's shape {shape}, got {dy.shape}")
+    return np.ascontiguousarray(plain(dy, f"{layer!r}: the gradient"))
 
 
 def check_rank(layer: Layer, shape: Shape, needed: tuple[int | str, ...], fix: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnnlib import functional
+from cnnlib.arrays import numbers
 from cnnlib.errors import ConfigError, DataError, ShapeError
 from cnnlib.graph import Shape
 from cnnlib.init import fill, zeros
@@ -71,7 +72,7 @@ class Standardize(Layer):
 
         Pixels (uint8) are taken as 0…1, as a model takes them. Raises ShapeError or DataError for other data.
         """
-        data = np.asarray(x)
+        data = numbers(x, "the data")
         if data.ndim == 0 or data.shape[1:] != self.shape:
             raise ShapeError(f"{self!r}: fit needs data of shape N × {self.shape}, got {data.shape}")
         if len(data) == 0:
