@@ -66,6 +66,14 @@ def number(value: Any, name: str, least: float = -math.inf, below: float = math.
     return found
 
 
+def finite(value: Any, name: str) -> float:
+    """Return a setting as a float if it is one real, finite number; raises ConfigError, naming it."""
+    found = number(value, name)
+    if not math.isfinite(found):
+        raise ConfigError(f"{name} = {value!r}: expected a finite number")
+    return found
+
+
 def whole(value: Any, name: str, least: int, most: int) -> int:
     """Return a setting as an int if it is one, least <= value <= most; raises ConfigError, naming it."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not least <= value <= most:

@@ -107,7 +107,8 @@ def Input(shape: int | Sequence[int], name: str | None = None) -> Node:
     >>> Input((1, 28, 28))
     <Node Input: 1 × 28 × 28>
     """
-    sizes = tuple(shape) if isinstance(shape, (Sequence, np.ndarray)) else (shape,)
+    several = isinstance(shape, Sequence) or (isinstance(shape, np.ndarray) and shape.ndim > 0)
+    sizes: tuple[Any, ...] = tuple(shape) if several else (shape,)  # type: ignore[arg-type]
     for size in sizes:
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ShapeError(f"Input shape {sizes}: expected positive ints, without the batch dimension N")

@@ -57,7 +57,7 @@ def as_generator(rng: RNG) -> np.random.Generator:
 
 def check_scheme(name: str) -> str:
     """Return `name` if it is one of `SCHEMES`, else raise ConfigError."""
-    if name not in SCHEMES:
+    if not isinstance(name, str) or name not in SCHEMES:
         raise ConfigError(f"init = {name!r}: expected one of {', '.join(SCHEMES)}")
     return name
 

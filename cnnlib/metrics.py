@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnlib.arrays import numbers
+from cnnlib.arrays import numbers, whole
 from cnnlib.errors import ConfigError, DataError, ShapeError
 
 __all__ = ["Accuracy", "BinaryAccuracy", "Metric", "TopKAccuracy", "resolve_metric"]
@@ -139,6 +139,7 @@ class TopKAccuracy(_Ranked):
     """
 
     def __init__(self, k: int) -> None:
+        k = whole(k, "TopKAccuracy: k", -(2**31), 2**31)
         if k < 1:
             raise ConfigError(f"TopKAccuracy: k must be at least 1, got {k}")
         self.k = k
@@ -165,6 +166,8 @@ def resolve_metric(metric: str | Metric) -> Metric:
     'accuracy'
     """
     if not isinstance(metric, str):
+        if not all(hasattr(metric, part) for part in ("name", "reset", "update", "compute")):
+            raise ConfigError(f"{metric!r} is no metric: it lacks name, reset(), update() or compute()")
         return metric
     if metric not in _BY_NAME:
         raise ConfigError(f"unknown metric {metric!r}; known names: {', '.join(_BY_NAME)}; or pass a Metric")

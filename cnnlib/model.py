@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnlib.arrays import plain
+from cnnlib.arrays import flag, plain
 from cnnlib.errors import DataError, DTypeError, GraphError, ShapeError, TrainingError
 from cnnlib.graph import Graph, Input, Node, Shape, check_name, shape_text
 from cnnlib.init import RNG, as_generator
@@ -134,7 +134,7 @@ class Model:
         Raises ShapeError, DTypeError or DataError (an empty batch), naming the input, what it needs and a fix.
         """
         xs = self._arrays(x)
-        key = (len(xs[0]), self._dtype(xs), self._training if training is None else bool(training))
+        key = (len(xs[0]), self._dtype(xs), self._training if training is None else flag(training, "training"))
         if key[2]:
             if self._trained is not None:
                 self._plans.give_back(self._trained)
@@ -142,7 +142,7 @@ class Model:
             plan = self._plans.take(self.graph, key)
             outputs = plan.forward(xs)
             self._trained = plan
-            return self._packed([y.copy() if copy else y for y in outputs])
+            return self._packed([y.copy() if flag(copy, "copy") else y for y in outputs])
         with self._plans.borrowed(self.graph, key) as plan:
             # Copied whatever `copy` says: another thread may have the buffer next.
             return self._packed([y.copy() for y in plan.forward(xs)])
@@ -222,6 +222,8 @@ class Model:
         Raises GraphError, listing the names, if there is no such node; else as `forward`.
         """
         xs = self._arrays(x)
+        if not isinstance(at, (str, int, list, tuple)) or isinstance(at, bool):
+            raise GraphError(f"at = {at!r}: expected the name of a node, the position of a layer, or a list of them")
         names = [at] if isinstance(at, (str, int)) else list(at)
         nodes = tuple(self._position(name) for name in names)
         part = self._parts.get(nodes)
@@ -260,7 +262,7 @@ class Model:
                 return graph.names.index(name)
             if self._output_names is not None and name in self._output_names:
                 return graph.outputs[self._output_names.index(name)]
-        elif -len(graph.layers) <= name < len(graph.layers):
+        elif isinstance(name, int) and -len(graph.layers) <= name < len(graph.layers):
             return graph.names.index(list(graph.layers)[name])
         outputs = f", outputs {', '.join(self._output_names)}" if self._output_names else ""
         raise GraphError(f"the model has no {name!r}; there are {', '.join(graph.names)}{outputs}")
@@ -346,7 +348,11 @@ class Model:
         Raises DataError, listing all differences and changing nothing, if shapes or dtypes do not fit or, with
         `strict`, if names are missing or left over.
         """
-        own = self._state()
+        if not isinstance(state, Mapping):
+            raise DataError(
+                f"the state is a {type(state).__name__}: expected arrays by name, as state_dict() gives them"
+            )
+        own, strict = self._state(), flag(strict, "strict")
         arrays = {name: plain(value, name) for name, value in state.items() if name in own}
         problems = []
         if strict:

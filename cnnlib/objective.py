@@ -49,6 +49,8 @@ class Objective:
                     "the model's output has no name: give one loss and a list of metrics, or name the outputs when "
                     "the model is built: Model(inputs, {'main': node, …})"
                 )
+            if not hasattr(loss, "default_metrics"):
+                raise ConfigError(f"the loss is a {type(loss).__name__}: expected one such as CrossEntropyLoss()")
             self._only: Loss | None = loss
             self._measure(None, loss.default_metrics if metrics is None else metrics)
             return
@@ -68,6 +70,8 @@ class Objective:
             self._measure(name, self._losses[name].default_metrics if chosen is None else chosen)
 
     def _measure(self, output: str | None, metrics: Metrics) -> None:
+        if not isinstance(metrics, (str, list, tuple)):
+            raise ConfigError(f"metrics are a {type(metrics).__name__}: expected a list of names or metrics")
         for given in (metrics,) if isinstance(metrics, str) else metrics:
             # A metric that is given for several outputs counts for each of them apart.
             metric = copy.deepcopy(resolve_metric(given)) if output is not None else resolve_metric(given)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib import functional
+from cnnlib.arrays import flag, number
 from cnnlib.errors import ConfigError, ShapeError, TrainingError
 from cnnlib.schedules import Schedule
 
@@ -183,13 +184,16 @@ class Optimizer:
 
     def _number(self, name: str, value: float, below: float = math.inf) -> float:
         """Return a setting as a float, or raise if it is not in 0 <= value < below."""
-        if not isinstance(value, (int, float, np.integer, np.floating)) or not 0 <= value < below:
+        try:
+            return number(value, name, 0, below)
+        except ConfigError:
             limit = "finite" if below == math.inf else f"below {below:g}"
-            raise ConfigError(f"{type(self).__name__}: {name} must be a number, at least 0 and {limit}, got {value!r}")
-        return float(value)
+            raise ConfigError(
+                f"{type(self).__name__}: {name} must be a number, at least 0 and {limit}, got {value!r}"
+            ) from None
 
     def _betas(self, betas: tuple[float, float]) -> tuple[float, float]:
-        if len(betas) != 2:
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ConfigError(f"{type(self).__name__}: betas must be two numbers, got {betas!r}")
         return self._number("betas[0]", betas[0], below=1.0), self._number("betas[1]", betas[1], below=1.0)
 
@@ -221,9 +225,9 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay)
         self.momentum = self._number("momentum", momentum, below=1.0)
-        self.nesterov = nesterov
+        self.nesterov = flag(nesterov, "nesterov")
         self.slots = ("velocity",) if momentum else ()
-        if nesterov and not momentum:
+        if self.nesterov and not momentum:
             raise ConfigError("SGD: nesterov=True needs a momentum above 0, such as 0.9")
 
     def _update(self, data: Array, grad: Array, state: dict[str, Array], step: int, lr: float) -> None:
@@ -394,10 +398,7 @@ class MaxNorm:
 
 
 def _positive(name: str, value: float) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float, np.integer, np.floating))
-        or not 0 < value < math.inf
-    ):
+    found = number(value, name)
+    if not 0 < found < math.inf:
         raise ConfigError(f"{name} = {value!r}: expected a positive number")
-    return float(value)
+    return found

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib import chance, diagnosis
+from cnnlib.arrays import number
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.loader import Batches, Dataset, GroupedDataset, as_dataset, split
 from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, NonFiniteError, TrainingError
@@ -77,8 +78,14 @@ class Trainer:
         keep_gradients: bool = False,
         check_finite: bool = True,
     ) -> None:
-        if clip_norm is not None and not clip_norm > 0:
+        if clip_norm is not None and not number(clip_norm, "clip_norm") > 0:
             raise ConfigError(f"clip_norm = {clip_norm!r}: expected a positive number, or None not to clip")
+        parts = {"model": (model, "forward"), "optimizer": (optimizer, "step"), "constraint": (constraint, "apply")}
+        for name, (part, method) in parts.items():
+            if not hasattr(part, method) and not (part is None and name == "constraint"):
+                raise ConfigError(f"Trainer: {name} is a {type(part).__name__}, which has no {method}()")
+        if not isinstance(callbacks, (list, tuple)):
+            raise ConfigError(f"Trainer: callbacks are a {type(callbacks).__name__}, expected a list")
         self.model = model
         self.objective = Objective(model, loss, loss_weights, metrics)
         self.optimizer = optimizer

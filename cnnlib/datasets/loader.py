@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib import chance
-from cnnlib.arrays import plain
+from cnnlib.arrays import flag, plain, whole
 from cnnlib.datasets.sources import Arrays, Split
 from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError
 
@@ -141,10 +141,12 @@ class Batches:
         drop_last: bool = False,
     ) -> None:
         self.data = as_dataset(data)
+        batch_size = whole(batch_size, "batch_size", -(2**63), 2**63 - 1)
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise ConfigError(f"rng must be a np.random.Generator, got {rng!r}: pass np.random.default_rng(seed)")
+        drop_last = flag(drop_last, "drop_last")
         if drop_last and batch_size > len(self.data):
             raise ConfigError(
                 f"no batch of {batch_size} in {len(self.data)} samples: lower batch_size, or drop_last=False"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
-import numpy as np
-
 from cnnlib import functional
-from cnnlib.errors import ConfigError
+from cnnlib.arrays import finite
 from cnnlib.graph import Shape
 from cnnlib.layers.base import Array, Layer, Needs, Outs
 from cnnlib.layers.registry import register
@@ -24,12 +21,6 @@ class _WithConstants(Layer):
     def output_shape(self, x: Shape) -> Shape:
         return x
 
-    @staticmethod
-    def _number(value: Any, name: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not isfinite(value):
-            raise ConfigError(f"{name} = {value!r}: expected a finite number")
-        return float(value)
-
 
 @register
 class Affine(_WithConstants):
@@ -44,7 +35,7 @@ class Affine(_WithConstants):
 
     def __init__(self, scale: float = 1.0, offset: float = 0.0, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.scale, self.offset = self._number(scale, "scale"), self._number(offset, "offset")
+        self.scale, self.offset = finite(scale, "scale"), finite(offset, "offset")
 
     def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
         return functional.affine(x, self.scale, self.offset, out=out), None
@@ -67,7 +58,7 @@ class Reciprocal(_WithConstants):
 
     def __init__(self, numerator: float = 1.0, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.numerator = self._number(numerator, "numerator")
+        self.numerator = finite(numerator, "numerator")
 
     def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
         y = functional.reciprocal(x, self.numerator, out=out)

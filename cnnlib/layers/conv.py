@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cnnlib import functional, shapes
+from cnnlib.arrays import flag
 from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.graph import Shape, shape_text
 from cnnlib.init import DEFAULT, RNG, as_generator, check_scheme, draw, zeros
@@ -88,7 +89,7 @@ class Conv2d(Layer):
         )
         weight_shape = self.out_channels, self.in_channels // self.groups, *kernel
         self.weight = Parameter(zeros(weight_shape, self.dtype))
-        self.bias = Parameter(zeros(self.out_channels, self.dtype)) if bias else None
+        self.bias = Parameter(zeros(self.out_channels, self.dtype)) if flag(bias, "bias") else None
         self.initialize(as_generator(rng))
 
     def output_shape(self, x: Shape) -> Shape:

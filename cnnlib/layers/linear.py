@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cnnlib import functional, shapes
+from cnnlib.arrays import flag
 from cnnlib.graph import Shape
 from cnnlib.init import DEFAULT, RNG, as_generator, check_scheme, draw, zeros
 from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, add_grads, grad_slots
@@ -62,7 +63,7 @@ class Linear(Layer):
         self.init = check_scheme(init)
         self.dtype = float_dtype(dtype)
         self.weight = Parameter(zeros((self.out_features, self.in_features), self.dtype))
-        self.bias = Parameter(zeros(self.out_features, self.dtype)) if bias else None
+        self.bias = Parameter(zeros(self.out_features, self.dtype)) if flag(bias, "bias") else None
         self.initialize(as_generator(rng))
 
     def output_shape(self, x: Shape) -> Shape:

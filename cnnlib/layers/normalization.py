@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cnnlib import functional
+from cnnlib.arrays import flag, number
 from cnnlib.errors import ConfigError, DataError
 from cnnlib.graph import Shape
 from cnnlib.init import fill, zeros
@@ -39,10 +40,9 @@ class BatchNorm(Layer):
     ) -> None:
         super().__init__(name=name)
         self.num_features = count(num_features, "num_features")
-        for what, value, low, high in (("eps", eps, 0.0, np.inf), ("momentum", momentum, 0.0, 1.0)):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-                raise ConfigError(f"{what} = {value!r}: expected a number from {low:g} to {high:g}")
-        self.eps, self.momentum, self.affine = float(eps), float(momentum), bool(affine)
+        self.eps, self.momentum, self.affine = number(eps, "eps"), number(momentum, "momentum"), flag(affine, "affine")
+        if not self.eps >= 0 or not 0 <= self.momentum <= 1:
+            raise ConfigError(f"eps = {eps}, momentum = {momentum}: expected eps >= 0 and 0 <= momentum <= 1")
         self.dtype = float_dtype(dtype)
         if self.affine:
             self.weight = Parameter(zeros(self.num_features, self.dtype))

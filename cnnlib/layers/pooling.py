@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 from cnnlib import functional, shapes
+from cnnlib.arrays import flag
 from cnnlib.errors import ShapeError
 from cnnlib.graph import Shape, shape_text
 from cnnlib.layers.base import Array, Layer, Needs, Outs, Window
@@ -121,7 +122,7 @@ class AvgPool2d(_Pool2d):
         name: str | None = None,
     ) -> None:
         super().__init__(kernel_size, stride, padding, name=name)
-        self.count_include_pad = bool(count_include_pad)
+        self.count_include_pad = flag(count_include_pad, "count_include_pad")
 
     def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
         y = functional.avg_pool2d(x, *self._geometry, self.count_include_pad, out=out)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from cnnlib import functional
-from cnnlib.errors import ConfigError
+from cnnlib.arrays import finite
 from cnnlib.graph import Shape
 from cnnlib.init import fill, zeros
 from cnnlib.layers.base import Array, Layer, Needs, Outs, Parameter, add_grads, grad_slots
@@ -44,7 +43,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, negative_slope: float = 0.01, *, name: str | None = None) -> None:
         super().__init__(name=name)
-        self.negative_slope = _number(negative_slope, "negative_slope")
+        self.negative_slope = finite(negative_slope, "negative_slope")
 
     def output_shape(self, x: Shape) -> Shape:
         return x
@@ -94,7 +93,7 @@ class PReLU(Layer):
     ) -> None:
         super().__init__(name=name)
         self.num_parameters = count(num_parameters, "num_parameters")
-        self.init = _number(init, "init")
+        self.init = finite(init, "init")
         self.dtype = float_dtype(dtype)
         self.weight = Parameter(zeros(self.num_parameters, self.dtype))
         fill(self.weight.data, self.init)
@@ -126,10 +125,3 @@ class PReLU(Layer):
 
     def initialize(self, rng: np.random.Generator) -> None:
         fill(self.weight.data, self.init)
-
-
-def _number(value: Any, name: str) -> float:
-    """Return `value` as a finite float, else raise ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
-        raise ConfigError(f"{name} = {value!r}: expected a finite number")
-    return float(value)

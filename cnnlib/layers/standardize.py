@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cnnlib import functional
-from cnnlib.arrays import numbers
+from cnnlib.arrays import flag, number, numbers
 from cnnlib.errors import ConfigError, DataError, ShapeError
 from cnnlib.graph import Shape
 from cnnlib.init import fill, zeros
@@ -56,12 +56,13 @@ class Standardize(Layer):
         super().__init__(name=name)
         sizes = shape if isinstance(shape, Sequence) else (shape,)
         self.shape = tuple(count(size, "shape") for size in sizes)
+        per_channel = flag(per_channel, "per_channel")
         if per_channel and len(self.shape) < 2:
             raise ConfigError(f"shape = {self.shape}: per_channel=True is for images C × H × W")
-        if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 < eps < float("inf"):
+        self.per_channel = per_channel
+        self.eps = number(eps, "eps", 0)
+        if not self.eps:
             raise ConfigError(f"eps = {eps!r}: expected a positive number")
-        self.per_channel = bool(per_channel)
-        self.eps = float(eps)
         kept = (self.shape[0], *(1 for _ in self.shape[1:])) if self.per_channel else self.shape
         # float64 whatever the model computes in; converted where they are used.
         self._mean, self._std = zeros(kept, np.float64), zeros(kept, np.float64)
