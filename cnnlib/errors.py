@@ -12,6 +12,7 @@ __all__ = [
     "DTypeError",
     "DataError",
     "DataNotFoundError",
+    "FileAccessError",
     "FileFormatError",
     "GraphError",
     "MissingExtraError",
@@ -76,6 +77,10 @@ class NonFiniteError(TrainingError):
 
 class DataNotFoundError(CNNError, FileNotFoundError):
     """A data set is neither on disk nor could it be fetched; the message says where to put which files."""
+
+
+class FileAccessError(CNNError, OSError):
+    """The operating system refuses to open or to read a file: rights, a loop of links, a disk that fails."""
 
 
 class MissingExtraError(CNNError, ImportError):

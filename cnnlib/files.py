@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cnnlib.errors import CNNError, ConfigError, DataNotFoundError, FileFormatError
+from cnnlib.errors import CNNError, ConfigError, DataNotFoundError, FileAccessError, FileFormatError
 
-__all__ = ["FileAccessError", "PathLike", "brief", "opened", "parse_json"]
+__all__ = ["PathLike", "brief", "opened", "parse_json"]
 
 PathLike = str | os.PathLike[str]
 
@@ -28,10 +28,6 @@ _KINDS = {
 _LONGEST_TEXT = 500
 # Python reads numbers of thousands of digits, in a time that grows with their square; a generator's state has 39.
 _MOST_DIGITS = 40
-
-
-class FileAccessError(CNNError, OSError):
-    """The operating system refuses to open or to read a file: rights, a loop of links, a disk that fails."""
 
 
 @contextmanager

@@ -22,8 +22,7 @@ from safetensors.numpy import load as split_tensors
 import cnnlib
 from cnnlib import images, serialize
 from cnnlib.datasets.idx import read_idx
-from cnnlib.errors import CNNError, DataNotFoundError, FileFormatError
-from cnnlib.files import FileAccessError
+from cnnlib.errors import CNNError, DataNotFoundError, FileAccessError, FileFormatError
 from cnnlib.layers import Tanh, registered
 from cnnlib.model import Model
 from tests import hostile
@@ -138,6 +137,22 @@ FINDINGS: list[tuple[str, bytes]] = [
     ),
     # An archive without a member once was no images at all, and no error.
     ("npz", b"PK\5\6" + bytes(18)),
+]
+
+
+def changed_checkpoint(change: Callable[[dict[str, Any]], None]) -> bytes:
+    """Return a checkpoint of a training whose state was changed."""
+    state = hostile.trained()
+    change(state)
+    return hostile.checkpoint_file(state)
+
+
+FINDINGS += [
+    # Counts of a metric that are no numbers once came up as a TypeError after the first batch.
+    ("checkpoint", changed_checkpoint(lambda s: s["run"]["mean"]["metrics"]["accuracy"].update(_samples=[1]))),
+    ("checkpoint", changed_checkpoint(lambda s: s["run"]["mean"]["metrics"]["accuracy"].update(other=1))),
+    # The message quoted all that the file said of its training.
+    ("checkpoint", changed_checkpoint(lambda s: s["run"]["settings"].update(seed=["x" * 99] * 999))),
 ]
 
 
