@@ -9,6 +9,7 @@ import pytest
 
 import cnnlib
 from cnnlib.layers import registered
+from cnnlib.selftest.promises import PROMISES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -95,3 +96,17 @@ def test_a_layers_docstring_teaches_it(name: str) -> None:
     assert " = " in text, f"{name}: the docstring lacks the formula"
     assert ".forward(" in example, f"{name}: no forward pass is shown"
     assert ".backward(" in example, f"{name}: no backward pass is shown"
+
+
+def test_every_promise_names_tests_that_are_there() -> None:
+    text = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    file = ""
+    found = 0
+    for name, test in re.findall(r"(test_\w+)\.py|::(test_\w+)", text):
+        file = name or file
+        path = ROOT / "tests" / f"{file}.py"
+        assert path.exists(), file
+        assert not test or f"def {test}(" in path.read_text(encoding="utf-8"), f"{file}: {test}"
+        found += 1
+    assert found > 25
+    assert text.count("| ✓ ") == len(PROMISES)
