@@ -17,6 +17,7 @@ def cross_entropy(x: Array, target: Array, *, out: Array | None = None) -> tuple
     x (N, C); target (N,) integer labels, or (N, C) probabilities of x's dtype; `out` may be x.
     Raises DataError for labels outside 0 … C - 1, DTypeError for labels that are not integers.
 
+    >>> import numpy as np
     >>> value, grad = cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))
     >>> round(value, 6), grad.tolist()
     (0.693147, [[0.5, -0.5]])
@@ -38,6 +39,7 @@ def mse_loss(x: Array, target: Array, *, out: Array | None = None) -> tuple[floa
 
     Shapes: x, target and the gradient, which `out` receives, (N, …).
 
+    >>> import numpy as np
     >>> value, grad = mse_loss(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0]]))
     >>> value, grad.tolist()
     (2.0, [[0.0, 2.0]])
@@ -50,6 +52,7 @@ def l1_loss(x: Array, target: Array, *, out: Array | None = None) -> tuple[float
 
     Shapes: x, target and the gradient, which `out` receives, (N, …). sign(0) = 0.
 
+    >>> import numpy as np
     >>> value, grad = l1_loss(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0]]))
     >>> value, grad.tolist()
     (2.0, [[0.0, 1.0]])
@@ -66,6 +69,7 @@ def binary_cross_entropy(
     whose sigmoid is σ; then J = max(x, 0) - x t + log(1 + e^-|x|) and ∂J/∂x = (σ - t)/N at any size of x.
     Shapes: x, target and the gradient, which `out` receives, (N, …).
 
+    >>> import numpy as np
     >>> value, grad = binary_cross_entropy(np.array([[0.0, 1000.0]]), np.array([[1.0, 0.0]]), from_logits=True)
     >>> round(value, 6), grad.tolist()
     (1000.693147, [[-0.5, 1.0]])

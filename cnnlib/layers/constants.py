@@ -28,6 +28,7 @@ class Affine(_WithConstants):
 
     Backward: ∂J/∂x = scale ∂J/∂y. Input and output: N × any shape. Saved for backward: nothing.
 
+    >>> import numpy as np
     >>> affine = Affine(3, -1)
     >>> affine.forward(np.array([[2.0]]), training=True).tolist(), affine.backward(np.array([[10.0]])).tolist()
     ([[5.0]], [[30.0]])
@@ -50,6 +51,7 @@ class Reciprocal(_WithConstants):
 
     Backward: ∂J/∂x = -∂J/∂y y / x. Input and output: N × any shape. Saved for backward: x and y.
 
+    >>> import numpy as np
     >>> reciprocal = Reciprocal(6)
     >>> y = reciprocal.forward(np.array([[2.0]]), training=True)
     >>> y.tolist(), reciprocal.backward(np.array([[4.0]])).tolist()
