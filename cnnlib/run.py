@@ -166,8 +166,11 @@ class Run:
         epoch, batch, step = (int(value) for value in state["position"])
         if epoch < 1 or batch < 0 or step < 0:
             raise FileFormatError(f"the position {state['position']} is none")
+        seconds = float(state["seconds"])
+        if not 0 <= seconds < 1e9:  # far larger ones would swallow those to come
+            raise FileFormatError(f"the epoch took {seconds} seconds so far, which cannot be")
         self.batches.load_state_dict(state["batches"])
-        self.position, self.seconds = Position(epoch, batch, step), float(state["seconds"])
+        self.position, self.seconds = Position(epoch, batch, step), seconds
         if batch:
             self.mean.load_state_dict(state["mean"])
         history = {str(name): [float(value) for value in values] for name, values in state["history"].items()}

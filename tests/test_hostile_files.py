@@ -151,6 +151,8 @@ FINDINGS += [
     # Counts of a metric that are no numbers once came up as a TypeError after the first batch.
     ("checkpoint", changed_checkpoint(lambda s: s["run"]["mean"]["metrics"]["accuracy"].update(_samples=[1]))),
     ("checkpoint", changed_checkpoint(lambda s: s["run"]["mean"]["metrics"]["accuracy"].update(other=1))),
+    # So long an epoch that the seconds to come were lost in rounding, and images per second a division by zero.
+    ("checkpoint", changed_checkpoint(lambda s: s["run"].update(seconds=1e300))),
     # The message quoted all that the file said of its training.
     ("checkpoint", changed_checkpoint(lambda s: s["run"]["settings"].update(seed=["x" * 99] * 999))),
 ]
