@@ -74,10 +74,12 @@ def finite(value: Any, name: str) -> float:
     return found
 
 
-def whole(value: Any, name: str, least: int, most: int) -> int:
-    """Return a setting as an int if it is one, least <= value <= most; raises ConfigError, naming it."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-        raise ConfigError(f"{name} = {value!r}: expected an integer from {least} to {most}")
+def whole(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Return a setting as an int if it is one, least <= value (<= most); raises ConfigError, naming it."""
+    given = not isinstance(value, (bool, np.bool_)) and isinstance(value, (int, np.integer))
+    if not given or value < least or (most is not None and value > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ConfigError(f"{name} = {value!r}: expected an integer {bounds}")
     return operator.index(value)
 
 

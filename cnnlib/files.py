@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from cnnlib.errors import CNNError, ConfigError, DataNotFoundError, FileAccessError, FileFormatError
 
-__all__ = ["PathLike", "brief", "opened", "parse_json"]
+__all__ = ["PathLike", "brief", "file_path", "opened", "parse_json"]
 
 PathLike = str | os.PathLike[str]
 
@@ -60,6 +60,14 @@ def opened(path: PathLike) -> Iterator[tuple[BinaryIO, int]]:
             raise
         except OSError as error:
             raise FileAccessError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def file_path(path: Any, name: str) -> Path:
+    """Return a setting that is the name of a file or folder; raises ConfigError, naming it, for anything else."""
+    try:
+        return Path(path)
+    except TypeError:
+        raise ConfigError(f"{name} = {path!r}: expected a file's or a folder's name") from None
 
 
 def brief(text: object, most: int = _LONGEST_TEXT) -> str:

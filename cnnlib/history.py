@@ -19,9 +19,11 @@ def resolve_mode(monitor: str, mode: str = "auto") -> str:
 
     Raises ConfigError for another mode.
     """
-    if mode == "auto":
+    if not isinstance(monitor, str):
+        raise ConfigError(f"monitor = {monitor!r}: expected the name of something that is measured, such as 'val_loss'")
+    if isinstance(mode, str) and mode == "auto":
         return "max" if monitor.endswith(("accuracy", "images_per_second")) else "min"
-    if mode not in ("min", "max"):
+    if not isinstance(mode, str) or mode not in ("min", "max"):
         raise ConfigError(f"mode must be 'auto', 'min' or 'max', got {mode!r}")
     return mode
 

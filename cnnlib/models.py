@@ -29,6 +29,7 @@ from cnnlib.layers import (
     ReLU,
     Standardize,
 )
+from cnnlib.layers.checks import count
 from cnnlib.model import Model, Sequential
 from cnnlib.shapes import IntPair
 
@@ -237,13 +238,14 @@ def _classifier(node: Node, classes: int, init: str, rng: np.random.Generator, d
     return logits
 
 
-def _checked_shape(sizes: Sequence[int], input_shape: int | Sequence[int] | None) -> int | Sequence[int]:
+def _checked_shape(sizes: Sequence[int], input_shape: int | Sequence[int] | None) -> tuple[int, ...]:
     """Return the input's shape, after checking that `sizes` begin with its number of elements."""
-    if len(sizes) < 2:
-        raise ConfigError(f"sizes = {list(sizes)}: expected at least two, input and output")
-    shape = (sizes[0],) if input_shape is None else input_shape
-    if not isinstance(shape, int) and prod(shape) != sizes[0]:
-        raise ConfigError(f"sizes[0] = {sizes[0]}: input_shape {tuple(shape)} has {prod(shape)} elements")
+    if not isinstance(sizes, Sequence) or isinstance(sizes, str) or len(sizes) < 2:
+        raise ConfigError(f"sizes = {sizes!r}: expected a list of at least two, input and output")
+    first = count(sizes[0], "sizes[0]")
+    shape = Input(first if input_shape is None else input_shape).shape
+    if prod(shape) != first:
+        raise ConfigError(f"sizes[0] = {first}: input_shape {shape} has {prod(shape)} elements")
     return shape
 
 

@@ -17,11 +17,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cnnlib.arrays import finite
 from cnnlib.errors import ConfigError
 
 __all__ = ["CosineLR", "OneCycleLR", "Schedule", "StepLR"]
 
 Schedule = Callable[[float], float]
+
+
+def _numbers(schedule: object) -> None:
+    """Make the fields of a schedule floats, or raise ConfigError if one is no finite number."""
+    for name, value in vars(schedule).items():
+        object.__setattr__(schedule, name, finite(value, f"{type(schedule).__name__}: {name}"))
 
 
 def _require(condition: bool, schedule: object, expected: str) -> None:
@@ -47,6 +54,7 @@ class StepLR:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
+        _numbers(self)
         _require(
             0 <= self.lr < math.inf and 0 < self.step_size < math.inf and 0 < self.gamma < math.inf,
             self,
@@ -81,6 +89,7 @@ class CosineLR:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
+        _numbers(self)
         _require(
             0 <= self.warmup < self.epochs < math.inf and 0 <= self.min_lr <= self.lr < math.inf,
             self,
@@ -122,6 +131,7 @@ class OneCycleLR:
     final_div_factor: float = 1e4
 
     def __post_init__(self) -> None:
+        _numbers(self)
         positive = (self.max_lr, self.epochs, self.div_factor, self.final_div_factor)
         _require(
             all(0 < value < math.inf for value in positive) and 0 <= self.pct_start <= 1,

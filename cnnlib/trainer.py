@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib import chance, diagnosis
-from cnnlib.arrays import number
+from cnnlib.arrays import flag, number, whole
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.loader import Batches, Dataset, GroupedDataset, as_dataset, split
 from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, NonFiniteError, TrainingError
@@ -145,8 +145,8 @@ class Trainer:
         NaN or infinite, before that step changes a weight (of large Linear layers: the rows with such a gradient);
         ConfigError, DataError and their kin for bad arguments.
         """
-        if epochs < 1 or verbose not in (0, 1, 2):
-            raise ConfigError(f"fit: epochs must be at least 1, verbose 0, 1 or 2; got {epochs} and {verbose}")
+        epochs, seed = whole(epochs, "epochs", 1), whole(seed, "seed", 0)
+        verbose, shuffle = whole(verbose, "verbose", 0, 2), flag(shuffle, "shuffle")
         if epochs > 1 and (isinstance(train, Iterator) or isinstance(validation, Iterator)):
             raise DataError("fit: a generator runs only once; for several epochs pass an object that iterates anew")
         order, dropout, random = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))

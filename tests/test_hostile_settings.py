@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cnnlib
-from cnnlib import Sequential, Trainer, layers, losses, metrics, optim
+from cnnlib import Sequential, Trainer, callbacks, layers, losses, metrics, optim
 from cnnlib.datasets.loader import ArrayDataset, Batches, as_dataset
 from cnnlib.errors import CNNError
 from cnnlib.graph import Input
@@ -48,6 +48,14 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "load_state_dict": (net().load_state_dict, {"state": net().state_dict()}),
     "load": (cnnlib.load, {"path": "no such file"}),
     "lenet5": (cnnlib.models.lenet5, {}),
+    "mlp": (cnnlib.models.mlp, {"sizes": [5, 3]}),
+    "EarlyStopping": (callbacks.EarlyStopping, {}),
+    "ReduceLROnPlateau": (callbacks.ReduceLROnPlateau, {}),
+    "Checkpoint": (callbacks.Checkpoint, {"folder": "somewhere"}),
+    "CSVLog": (callbacks.CSVLog, {"path": "somewhere"}),
+    "StepLR": (cnnlib.StepLR, {"lr": 0.1, "step_size": 2}),
+    "CosineLR": (cnnlib.CosineLR, {"lr": 0.1, "epochs": 5}),
+    "OneCycleLR": (cnnlib.OneCycleLR, {"max_lr": 0.1, "epochs": 5}),
     "set_num_threads": (cnnlib.set_num_threads, {"n": 1}),
 }
 SKIPPED = {("lenet5", "rng")}

@@ -118,7 +118,7 @@ def test_groups_come_as_they_went_in():
 
 
 def test_settings_that_cannot_work():
-    with pytest.raises(ConfigError, match="batch_size must be at least 1, got 0"):
+    with pytest.raises(ConfigError, match="batch_size = 0: expected an integer of at least 1"):
         Batches((X, Y), 0)
     with pytest.raises(ConfigError, match="no batch of 5 in 4 samples"):
         Batches((X, Y), 5, drop_last=True)

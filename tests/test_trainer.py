@@ -309,8 +309,14 @@ def test_bad_numbers_are_named_and_change_no_weight():
 @pytest.mark.parametrize(
     ("fit", "error", "message"),
     [
-        (lambda t: t.fit(_rings(), epochs=0), ConfigError, "epochs must be at least 1"),
-        (lambda t: t.fit(_rings(), verbose=3), ConfigError, "verbose 0, 1 or 2"),
+        (lambda t: t.fit(_rings(), epochs=0), ConfigError, "epochs = 0: expected an integer of at least 1"),
+        (lambda t: t.fit(_rings(), verbose=3), ConfigError, "verbose = 3: expected an integer from 0 to 2"),
+        (lambda t: t.fit(_rings(), epochs="3"), ConfigError, "epochs = '3': expected an integer"),
+        (lambda t: t.fit(_rings(), epochs=1.5), ConfigError, r"epochs = 1\.5"),
+        (lambda t: t.fit(_rings(), seed="x"), ConfigError, "seed = 'x': expected an integer of at least 0"),
+        (lambda t: t.fit(_rings(), seed=-1), ConfigError, "seed = -1"),
+        (lambda t: t.fit(_rings(), shuffle="yes"), ConfigError, "shuffle = 'yes': expected True or False"),
+        (lambda t: t.fit(_rings(), "held", verbose=0), DTypeError, "got str"),
         (lambda t: t.fit(_rings(), batch_size=0), ConfigError, "batch_size"),
         (lambda t: t.fit(_Stream(), 0.5), ConfigError, "validation fraction needs train as arrays"),
         (lambda t: t.fit(_rings()[0]), DTypeError, r"pair \(x, y\)"),

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnnlib import checkpoint, serialize
+from cnnlib.arrays import flag, whole
 from cnnlib.callbacks.base import Callback
 from cnnlib.errors import ConfigError
+from cnnlib.files import file_path
 from cnnlib.history import is_improvement, resolve_mode
 
 if TYPE_CHECKING:
@@ -72,14 +74,12 @@ class Checkpoint(Callback):
         resume: bool = False,
         command: str | None = None,
     ) -> None:
-        for name, value in (("every", every), ("keep", keep)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ConfigError(f"Checkpoint: {name} = {value!r}: expected an integer of at least 1")
-        resolve_mode(monitor or "", mode)
-        self.folder = Path(folder)
-        self.every, self.keep = every, keep
+        resolve_mode("" if monitor is None else monitor, mode)
+        self.folder = file_path(folder, "Checkpoint: folder")
+        self.every = None if every is None else whole(every, "Checkpoint: every", 1)
+        self.keep = whole(keep, "Checkpoint: keep", 1)
         self.monitor, self.mode = monitor, mode
-        self.resume = resume
+        self.resume = flag(resume, "Checkpoint: resume")
         self.command = command
         #: The file that was saved, or resumed from, last; what kept the newest save from being made.
         self.path: Path | None = None

@@ -6,10 +6,10 @@ import csv
 import io
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnlib.callbacks.base import Callback
+from cnnlib.files import file_path
 from cnnlib.serialize import write_atomically
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class CSVLog(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = file_path(path, "CSVLog: path")
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Mapping[str, float]) -> None:
         """Write all epochs so far."""

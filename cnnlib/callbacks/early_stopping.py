@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cnnlib.arrays import number, whole
 from cnnlib.callbacks.base import Callback
 from cnnlib.errors import ConfigError
 from cnnlib.history import is_improvement, resolve_mode
@@ -38,12 +38,10 @@ class EarlyStopping(Callback):
     def __init__(
         self, monitor: str = "val_loss", patience: int = 5, mode: str = "auto", min_delta: float = 0.0
     ) -> None:
-        if patience < 1 or not 0 <= min_delta < math.inf:
-            raise ConfigError(f"EarlyStopping: patience must be >= 1, min_delta >= 0; got {patience}, {min_delta}")
         self.monitor = monitor
-        self.patience = patience
+        self.patience = whole(patience, "EarlyStopping: patience", 1)
         self.mode = resolve_mode(monitor, mode)
-        self.min_delta = min_delta
+        self.min_delta = number(min_delta, "EarlyStopping: min_delta", 0)
         self._forget()
 
     def _forget(self) -> None:

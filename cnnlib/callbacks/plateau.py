@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from cnnlib.arrays import number, whole
 from cnnlib.callbacks.base import Callback
 from cnnlib.errors import ConfigError
 from cnnlib.history import is_improvement, resolve_mode
@@ -43,16 +43,14 @@ class ReduceLROnPlateau(Callback):
         cooldown: int = 0,
         min_lr: float = 0.0,
     ) -> None:
-        if not 0 < factor < 1 or not 0 <= threshold < 1 or not 0 <= min_lr < math.inf:
-            raise ConfigError(
-                f"ReduceLROnPlateau: expected 0 < factor < 1, 0 <= threshold < 1, 0 <= min_lr; got {factor}, "
-                f"{threshold}, {min_lr}"
-            )
-        if patience < 0 or cooldown < 0:
-            raise ConfigError(f"ReduceLROnPlateau: patience and cooldown must be >= 0; got {patience}, {cooldown}")
         self.monitor, self.mode = monitor, resolve_mode(monitor, mode)
-        self.factor, self.patience, self.threshold = factor, patience, threshold
-        self.cooldown, self.min_lr = cooldown, min_lr
+        self.factor = number(factor, "ReduceLROnPlateau: factor", 0, 1)
+        if not self.factor:
+            raise ConfigError("ReduceLROnPlateau: factor = 0: expected a number between 0 and 1, such as 0.1")
+        self.patience = whole(patience, "ReduceLROnPlateau: patience", 0)
+        self.threshold = number(threshold, "ReduceLROnPlateau: threshold", 0, 1)
+        self.cooldown = whole(cooldown, "ReduceLROnPlateau: cooldown", 0)
+        self.min_lr = number(min_lr, "ReduceLROnPlateau: min_lr", 0)
         self._forget()
 
     def _forget(self) -> None:

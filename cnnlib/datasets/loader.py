@@ -108,7 +108,8 @@ def as_dataset(data: tuple[Any, Any] | Dataset) -> Dataset:
         x, y = data
         several = isinstance(x, (list, tuple)) and all(isinstance(array, np.ndarray) for array in x)
         return GroupedDataset(x, y) if several or isinstance(y, Mapping) else ArrayDataset(x, y)
-    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or isinstance(data, np.ndarray):
+    sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    if not sequence or isinstance(data, (np.ndarray, str, bytes)):
         raise DTypeError(
             f"data must be a pair (x, y) or a data set with len() and [indices], got {type(data).__name__}"
         )
@@ -141,9 +142,7 @@ class Batches:
         drop_last: bool = False,
     ) -> None:
         self.data = as_dataset(data)
-        batch_size = whole(batch_size, "batch_size", -(2**63), 2**63 - 1)
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        batch_size = whole(batch_size, "batch_size", 1)
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise ConfigError(f"rng must be a np.random.Generator, got {rng!r}: pass np.random.default_rng(seed)")
         drop_last = flag(drop_last, "drop_last")
