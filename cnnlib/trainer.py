@@ -301,7 +301,8 @@ class Trainer:
         logs, seconds, samples = run.mean.compute(), run.seconds, run.mean.samples
         if validation is not None:
             logs.update({f"val_{k}": v for k, v in self._evaluate(validation, 256, callbacks).items()})
-        logs.update(lr=self.optimizer.current_lr, seconds=seconds, images_per_second=samples / seconds)
+        rate = samples / seconds if seconds > 0 else math.inf  # a checkpoint may say that the epoch took no time
+        logs.update(lr=self.optimizer.current_lr, seconds=seconds, images_per_second=rate)
         self.history.record(logs)
         run.epoch_done()
         for callback in callbacks:

@@ -332,6 +332,19 @@ def test_any_part_of_a_state_may_be_nonsense(tmp_path: Path) -> None:
     assert refused > len(places) // 3
 
 
+def test_an_epoch_may_have_taken_no_time(tmp_path: Path) -> None:
+    def stop(*_: Any) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        fit(tmp_path, LambdaCallback(on_epoch_end=stop), every=5)
+    path, state, _ = checkpoint.newest(tmp_path)
+    assert state["run"]["position"] == [1, 5, 5]  # all batches of the epoch, which is not recorded yet
+    state["run"]["seconds"] = 0.0
+    checkpoint.write(path, state, load_state(path, cnnlib.serialize.NUMBERS)[1]["architecture"])
+    assert fit(tmp_path, LambdaCallback(), every=5) == fit(None)
+
+
 def test_states_belong_to_a_running_fit() -> None:
     trainer = nets.trainer(nets.build("normalized"))
     for call in (trainer.state_dict, lambda: trainer.load_state_dict({}), lambda: trainer.position):

@@ -26,6 +26,7 @@ class CSVLog(Callback):
 
     >>> from tempfile import TemporaryDirectory
     >>> import cnnlib, numpy as np
+    >>> from pathlib import Path
     >>> with TemporaryDirectory() as folder:
     ...     log = CSVLog(Path(folder, "log.csv"))
     ...     model = cnnlib.Sequential(cnnlib.Linear(2, 2, rng=0), input_shape=2)
