@@ -198,8 +198,8 @@ typedef struct {
     K(sgd, (REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd) * s))                                   \
     /* m, v: moving means of g' and g'^2; w -= rate * m / (sqrt(v)/root + eps), w first shrunk by `shrink` */       \
     K(adam, (REAL *w, const REAL *g, REAL *m, REAL *v, ptrdiff_t n, const FN(cnn_adam) * a))                        \
-    /* *finite = 0 if an x is NaN or infinite, else it stays */                                                      \
-    K(finite, (int *finite, const REAL *x, ptrdiff_t n))                                                            \
+    /* *finite = 0 if one of n numbers in a row of x is NaN or infinite, else it stays */                           \
+    K(finite, (int *finite, const REAL *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t stride))                          \
     /* n times s = s/2 + 1 on L lanes, dealt out to independent chains; *y = the sum of chains and lanes */         \
     K(fma_peak, (REAL *y, ptrdiff_t n))
 

@@ -98,14 +98,16 @@ static void FN(dense_dw)(const FN(dense_grad) * v, const FN(dense_block) * b, FN
     FN(multiply)(v->table, tile, b->m, b->cols, ahead);
     if (!v->update || b->n0 + b->n < v->p->n) return;
     REAL *const *s = v->state;
+    int finite = 1;
+    if (v->update->check) v->table->finite(&finite, dw, b->cols, b->m, stride);
+    if (!finite) __atomic_store_n(v->finite, 0, __ATOMIC_RELAXED);
     for (ptrdiff_t i = 0; i < b->m; i++) {
         const ptrdiff_t row = at + i * inputs;
-        int finite = 1;
-        if (v->update->check) v->table->finite(&finite, dw + i * stride, b->cols);
-        if (!finite) __atomic_store_n(v->finite, 0, __ATOMIC_RELAXED);
-        else if (v->update->adam)
-            v->table->adam(s[0] + row, dw + i * stride, s[1] + row, s[2] + row, b->cols, &v->adam);
-        else v->table->sgd(s[0] + row, dw + i * stride, s[1] ? s[1] + row : NULL, b->cols, &v->sgd);
+        REAL *g = dw + i * stride;
+        int steps = 1;
+        if (!finite) v->table->finite(&steps, g, b->cols, 1, 0);
+        if (steps && v->update->adam) v->table->adam(s[0] + row, g, s[1] + row, s[2] + row, b->cols, &v->adam);
+        else if (steps) v->table->sgd(s[0] + row, g, s[1] ? s[1] + row : NULL, b->cols, &v->sgd);
     }
 }
 
@@ -211,7 +213,6 @@ cnn_status FN(cnn_linear_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
         v.adam = FN(adam_settings)(update->step, update->lr, update->beta1, update->beta2, update->eps, update->decay,
                                    update->decoupled);
     else if (update) v.sgd = FN(sgd_settings)(update->lr, update->momentum, update->decay, update->nesterov);
-
     const ptrdiff_t most = cnn_max(1, DENSE_PANEL_BYTES(few) / (L * size * nb));
     v.width = cnn_min(most, cnn_ceil_div(vectors, (threads > 1 ? 2 * threads : 1) * nb)) * nb * L;
     v.panels = cnn_ceil_div(inputs, v.width);
@@ -241,10 +242,9 @@ cnn_status FN(cnn_linear_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy,
         mask.turned = cnn_carve(&carver, turns ? v.samples * outputs : 0, sizeof(REAL));
         mask.lanes = cnn_carve(&carver, p->y_lanes || turns ? threads_dz * L * outputs : 0, sizeof(REAL));
     }
-    if (!turns) mask.turned = NULL;
+    v.turned = mask.turned = turns ? mask.turned : NULL;
     if (rows || turns) cnn_parallel_for(threads_dz, groups, FN(mask_task), &mask);
     v.dz = rows ? mask.dz : dy;
-    v.turned = mask.turned;
     if (db) {
         const FN(bias_grad) b = {t, db, v.dz, p->n, outputs};
         cnn_parallel_for(threads_dz, cnn_ceil_div(outputs, BIAS_OUTPUTS), FN(bias_task), &b);

@@ -109,7 +109,7 @@ static void FN(finite_task)(const void *context, ptrdiff_t task, int thread) {
     const ptrdiff_t from = task * CHUNK;
     int finite = 1;
     (void)thread;
-    v->table->finite(&finite, v->x + from, cnn_min(CHUNK, v->size - from));
+    v->table->finite(&finite, v->x + from, cnn_min(CHUNK, v->size - from), 1, 0);
     if (!finite) __atomic_store_n(v->finite, 0, __ATOMIC_RELAXED);
 }
 

@@ -70,11 +70,12 @@ void KERNEL(relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int
     })
 }
 
-void KERNEL(finite)(int *finite, const REAL *x, ptrdiff_t n) {
+void KERNEL(finite)(int *finite, const REAL *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t stride) {
     ivec bits = {0};
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        const vec v = FN(at)(x, i, n);
-        bits |= (ivec)(v - v); /* 0, or a NaN */
+    for (; rows > 0; rows--, x += stride) {
+        ptrdiff_t i = 0;
+        for (; i + LANES <= n; i += LANES) bits |= (ivec)(vec_load(x + i) - vec_load(x + i)); /* 0, or a NaN */
+        if (i < n) bits |= (ivec)(FN(at)(x, i, n) - FN(at)(x, i, n));
     }
     REAL_INT lane[LANES];
     ivec_store(lane, bits);
