@@ -42,7 +42,8 @@ class Objective:
         #: The metrics by the names under which they are reported, each with the output that it measures.
         self.metrics: dict[str, tuple[str | None, Metric]] = {}
         self._losses: dict[str, Loss] = {}
-        self._weights: dict[str, float] = {}
+        #: What each named output's loss counts; empty for an output without a name.
+        self.weights: dict[str, float] = {}
         if names is None:
             if isinstance(loss, Mapping) or isinstance(metrics, Mapping) or loss_weights is not None:
                 raise ConfigError(
@@ -57,12 +58,12 @@ class Objective:
         self._only = None
         # Copies: the same object may be the loss of several outputs, and keeps the gradient of one.
         self._losses = {name: copy.copy(part) for name, part in model.by_output(loss, "loss").items()}
-        self._weights = dict.fromkeys(names, 1.0)
+        self.weights = dict.fromkeys(names, 1.0)
         for name, weight in (loss_weights or {}).items():
             if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
                 raise ConfigError(f"loss_weights[{name!r}] = {weight!r}: expected a number of at least 0")
-            self._weights[name] = float(weight)
-        model.by_output(self._weights, "loss_weights")
+            self.weights[name] = float(weight)
+        model.by_output(self.weights, "loss_weights")
         if isinstance(metrics, Mapping):
             metrics = model.by_output(dict.fromkeys(names, ()) | dict(metrics), "metrics")
         for name in names:
@@ -91,7 +92,7 @@ class Objective:
             return {"loss": self._only.forward(prediction, target)}
         targets = self._targets(target)
         parts = {name: loss.forward(prediction[name], targets[name]) for name, loss in self._losses.items()}
-        total = sum(weight * parts[name] for name, weight in self._weights.items())
+        total = sum(weight * parts[name] for name, weight in self.weights.items())
         return {"loss": total, **{_joined(name, "loss"): value for name, value in parts.items()}}
 
     def backward(self) -> Any:
@@ -101,7 +102,7 @@ class Objective:
         gradients = {}
         for name, loss in self._losses.items():
             gradient = loss.backward()
-            weight = self._weights[name]
+            weight = self.weights[name]
             gradients[name] = gradient if weight == 1.0 else gradient * gradient.dtype.type(weight)
         return gradients
 

@@ -277,7 +277,10 @@ class Trainer:
             "samples": len(batches.data) if isinstance(batches, Batches) else None,
             "optimizer": re.sub(r" at 0x[0-9a-f]+", "", repr(self.optimizer)),
             "loss": {name: type(part).__name__ for name, part in loss.items()},
+            "loss_weights": self.objective.weights,
             "metrics": list(self.objective.metrics),
+            "clip_norm": self.clip_norm,
+            "constraint": None if self.constraint is None else repr(self.constraint),
             "parameters": {name: list(p.data.shape) for name, p in self.model.parameters().items()},
         }
 

@@ -110,6 +110,7 @@ def fit(folder: Path | None, *callbacks: Callback, net: str = "normalized", data
     kept = [] if folder is None else [Checkpoint(folder, every, resume=True)]
     model = nets.build(net)
     trainer = nets.trainer(model, *callbacks, *kept, epochs=4)
+    trainer.clip_norm = settings.pop("clip_norm", None)
     options = {"validation": 0.25, "epochs": 4, "batch_size": 16, "seed": 3, "verbose": 0} | settings
     return nets.digest(model, trainer.fit(nets.images(100) if data is None else data, **options))
 
@@ -285,6 +286,7 @@ def test_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"seed": 4}, "seed: 3 there, 4 here"),
+        ({"clip_norm": 2.0}, r"clip_norm: None there, 2\.0 here"),
         ({"batch_size": 20}, "batch_size: 16 there, 20 here"),
         ({"net": "lenet5"}, "parameters: "),
         ({"data": nets.images(101)}, "samples: 75 there, 76 here"),

@@ -144,7 +144,7 @@ class Checkpoint(Callback):
     def on_fit_end(self, trainer: Trainer) -> None:
         """After an interruption, say how to go on; after an error, what is left."""
         if trainer.interrupted_by is None:
-            if trainer.history.stop_reason.startswith("failed") and self.path is not None:
+            if trainer.verbose and trainer.history.stop_reason.startswith("failed") and self.path is not None:
                 print(f"the last checkpoint from before: {self.path}", flush=True)
             return
         if self.failure is not None:

@@ -49,10 +49,11 @@ class Progress(Callback):
         print(f"epoch {epoch:{width}}/{trainer.epochs}  {line}  {speed}", flush=True)
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        """Say why training ended, if that was before its last epoch."""
+        """Say why training ended, if that was before its last epoch; of an error its own message tells."""
         self._close()
-        if trainer.history.epochs < trainer.epochs:
-            print(f"stopped: {trainer.history.stop_reason}", flush=True)
+        reason = trainer.history.stop_reason
+        if trainer.history.epochs < trainer.epochs and not reason.startswith("failed"):
+            print(f"stopped: {reason}", flush=True)
 
     def _close(self) -> None:
         if self._bar is not None:
