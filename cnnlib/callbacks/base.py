@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cnnlib.errors import ConfigError
 
 if TYPE_CHECKING:
     from cnnlib.trainer import Trainer
 
-__all__ = ["Callback", "LambdaCallback"]
+__all__ = ["Callback", "LambdaCallback", "measured", "optional"]
+
+Number = TypeVar("Number", int, float)
 
 
 class Callback:
@@ -67,3 +69,20 @@ class LambdaCallback(Callback):
                 known = ", ".join(hook for hook in vars(Callback) if hook.startswith("on_"))
                 raise ConfigError(f"LambdaCallback: unknown hook {name!r}; there are: {known}")
             setattr(self, name, function)
+
+
+def measured(callback: Callback, monitor: str, logs: Mapping[str, float]) -> float:
+    """Return what an epoch measured under the name `monitor`; raise ConfigError, listing the names, if nothing."""
+    if monitor not in logs:
+        hint = "; pass validation=… to fit" if monitor.startswith("val_") else ""
+        raise ConfigError(f"{type(callback).__name__}: {monitor!r} is not measured; there are: {', '.join(logs)}{hint}")
+    return logs[monitor]
+
+
+def optional(kind: type[Number], value: Any) -> Number | None:
+    """Return a number that a state holds, or None; raises what `kind` raises for anything else.
+
+    >>> optional(float, 1), optional(int, None)
+    (1.0, None)
+    """
+    return None if value is None else kind(value)

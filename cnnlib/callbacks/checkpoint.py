@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cnnlib import checkpoint, serialize
 from cnnlib.arrays import flag, whole
-from cnnlib.callbacks.base import Callback
+from cnnlib.callbacks.base import Callback, measured, optional
 from cnnlib.errors import ConfigError
 from cnnlib.files import file_path
 from cnnlib.history import is_improvement, resolve_mode
@@ -127,10 +127,7 @@ class Checkpoint(Callback):
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Mapping[str, float]) -> None:
         """Save, and keep the model if the epoch is the best so far."""
         monitor = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
-        if monitor not in logs:
-            hint = "; pass validation=… to fit" if monitor.startswith("val_") else ""
-            raise ConfigError(f"Checkpoint: {monitor!r} is not measured; there are: {', '.join(logs)}{hint}")
-        value = logs[monitor]
+        value = measured(self, monitor, logs)
         if is_improvement(value, self.best, resolve_mode(monitor, self.mode)):
             self.best, self.best_epoch = value, epoch
             notes = {"epoch": str(epoch), monitor: repr(value)}
@@ -158,8 +155,7 @@ class Checkpoint(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` returned."""
-        self.best = None if state["best"] is None else float(state["best"])
-        self.best_epoch = None if state["best_epoch"] is None else int(state["best_epoch"])
+        self.best, self.best_epoch = optional(float, state["best"]), optional(int, state["best_epoch"])
 
     @property
     def _best_path(self) -> Path:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnnlib.arrays import number, whole
-from cnnlib.callbacks.base import Callback
-from cnnlib.errors import ConfigError
+from cnnlib.callbacks.base import Callback, measured, optional
 from cnnlib.history import is_improvement, resolve_mode
 
 if TYPE_CHECKING:
@@ -58,10 +57,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Mapping[str, float]) -> None:
         """Keep the weights if the epoch is the best so far; stop if patience is over."""
-        if self.monitor not in logs:
-            hint = "; pass validation=… to fit" if self.monitor.startswith("val_") else ""
-            raise ConfigError(f"EarlyStopping: {self.monitor!r} is not measured; there are: {', '.join(logs)}{hint}")
-        value = logs[self.monitor]
+        value = measured(self, self.monitor, logs)
         if is_improvement(value, self.best, self.mode):
             self.best, self.best_epoch = value, epoch
             self._weights = trainer.model.state_dict()
@@ -85,8 +81,8 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` returned."""
-        self.best, self._bar = (None if state[k] is None else float(state[k]) for k in ("best", "bar"))
-        self.best_epoch = None if state["best_epoch"] is None else int(state["best_epoch"])
+        self.best, self._bar = optional(float, state["best"]), optional(float, state["bar"])
+        self.best_epoch = optional(int, state["best_epoch"])
         self._waited, self._weights = int(state["waited"]), dict(state["weights"])
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cnnlib.arrays import number, whole
-from cnnlib.callbacks.base import Callback
+from cnnlib.callbacks.base import Callback, measured, optional
 from cnnlib.errors import ConfigError
 from cnnlib.history import is_improvement, resolve_mode
 
@@ -68,12 +68,8 @@ class ReduceLROnPlateau(Callback):
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Mapping[str, float]) -> None:
         """Count the epoch; reduce the rate if patience is over."""
-        if self.monitor not in logs:
-            hint = "; pass validation=… to fit" if self.monitor.startswith("val_") else ""
-            raise ConfigError(
-                f"ReduceLROnPlateau: {self.monitor!r} is not measured; there are: {', '.join(logs)}{hint}"
-            )
-        value, margin = logs[self.monitor], 0.0 if self.best is None else abs(self.best) * self.threshold
+        value = measured(self, self.monitor, logs)
+        margin = 0.0 if self.best is None else abs(self.best) * self.threshold
         if is_improvement(value, self.best, self.mode, margin):
             self.best, self._waited = value, 0
         else:
@@ -92,7 +88,7 @@ class ReduceLROnPlateau(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` returned."""
-        self.best = None if state["best"] is None else float(state["best"])
+        self.best = optional(float, state["best"])
         self._waited, self._cooling = int(state["waited"]), int(state["cooling"])
 
     def __repr__(self) -> str:
