@@ -62,6 +62,30 @@ def _same_bits() -> str:
     return f"{len(cases)} trainings, each on {', '.join(map(str, THREADS))} threads"
 
 
+def _rounding() -> str:
+    """Vectors of other widths add in another order; how far that leads, in units of eps of the largest output."""
+    best, *others = config.supported_isas()
+    found = dict.fromkeys(others, 0.0)
+    x, y = nets.images(37)
+    for net, algorithm in product(nets.NETS, config.ALGORITHMS):
+        outputs = {}
+        for isa in (best, *others):
+            with config.using(isa=isa, algorithm=algorithm):
+                model = nets.build(net)
+                trainer, results = nets.trainer(model), [model.predict(x)]
+                for step in range(3):
+                    trainer.train_step(x[step : step + 33], y[step : step + 33])
+                outputs[isa] = [*results, model.predict(x)]
+        for isa in others:
+            for own, first in zip(outputs[isa], outputs[best], strict=True):
+                far = float(np.abs(own - first).max() / np.abs(first).max() / np.finfo(np.float32).eps)
+                found[isa] = max(found[isa], far)
+    assert all(far < 50 for far in found.values()), found
+    return (
+        f"against {best}, in eps of the largest output: {', '.join(f'{k} {v:.1f}' for k, v in found.items()) or 'none'}"
+    )
+
+
 def _killed() -> str:
     if not hasattr(os, "fork"):
         return "not checked, there is no os.fork here"
@@ -166,6 +190,7 @@ def _hostile_files() -> str:
 #: Each promise in a sentence, and what checks it: returns what it did, raises where the promise is broken.
 PROMISES: dict[str, Callable[[], str]] = {
     "the same bits on any number of threads": _same_bits,
+    "instruction sets differ by rounding alone": _rounding,
     "a killed training goes on to the same bits": _killed,
     "a forked child computes, and never hangs": _forked,
     "Python threads give the serial results": _threads,
