@@ -8,6 +8,7 @@ python=${PYTHON:-python}
 compiler=${CC:-gcc}
 scratch=${CNNLIB_SANITIZE_DIR:-$(mktemp -d)}
 [ -n "${CNNLIB_SANITIZE_DIR:-}" ] || trap 'rm -rf "$scratch"' EXIT
+mkdir -p "$scratch"
 
 # ThreadSanitizer wants all code that touches shared memory compiled for it: a program in C, the portable kernels.
 if [ "$kind" = thread ]; then
