@@ -26,9 +26,13 @@ convolve = lambda: F.conv2d(x, w).tobytes()
 cnnlib.set_num_threads(1)
 serial = convolve()
 cnnlib.set_num_threads(4)
+def name_of(task):
+    try:
+        return (task / "comm").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # a thread that has been joined may still be on its way out
+        return ""
 def workers():
-    tasks = [task for task in Path("/proc/self/task").iterdir()]
-    return [task for task in tasks if (task / "comm").read_text().startswith("cnnlib/")]
+    return [task for task in Path("/proc/self/task").iterdir() if name_of(task).startswith("cnnlib/")]
 """
 
 
