@@ -1,28 +1,23 @@
-"""Optimizers: the update rules, the same as PyTorch's.
-
-``optimizer.step(model.parameters())`` applies one update in place; state (velocities, moments) is kept per
-parameter name and allocated when a parameter is first updated.
-"""
+"""What every optimizer is: settings, learning rate, and state by the parameters' names."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlib import functional
-from cnnlib.arrays import flag, number
-from cnnlib.errors import ConfigError, ShapeError, TrainingError
+from cnnlib.arrays import number
+from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.schedules import Schedule
 
 if TYPE_CHECKING:
     from cnnlib.layers.parameter import Parameter
 
-__all__ = ["SGD", "Adam", "AdamW", "MaxNorm", "Optimizer", "Update", "Updates", "clip_grad_norm"]
+__all__ = ["Optimizer", "Update", "Updates"]
 
 Array = NDArray[Any]
 
@@ -54,6 +49,8 @@ class Optimizer:
     #: From how many bytes of a parameter on its step is best taken with its gradient: those that, with gradient and
     #: state, outgrow a second-level cache. A smaller one's gradient is still there when its turn comes.
     large = 1 << 20
+    #: Whether the step is one of ``cnn_update``; said by the class itself, as a subclass may do something else.
+    _fused: ClassVar[bool] = False
 
     def __init__(self, lr: float | Schedule, weight_decay: float = 0.0) -> None:
         self.epoch = 0.0
@@ -101,7 +98,7 @@ class Optimizer:
 
         Parameters that share their values must wait for ``step``: a backward pass needs the old values to its end.
         """
-        if type(self) not in (SGD, Adam, AdamW):
+        if not vars(type(self)).get("_fused"):
             return None
         lr, users = self.current_lr, Counter(id(parameter.data) for parameter in parameters.values())
         large = {name: p for name, p in parameters.items() if p.data.nbytes >= self.large}
@@ -196,209 +193,3 @@ class Optimizer:
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ConfigError(f"{type(self).__name__}: betas must be two numbers, got {betas!r}")
         return self._number("betas[0]", betas[0], below=1.0), self._number("betas[1]", betas[1], below=1.0)
-
-
-class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum (Polyak's or Nesterov's) and weight decay.
-
-    With gradient g, parameter w, velocity v (0 at first)::
-
-        g ← g + weight_decay · w
-        v ← momentum · v + g
-        w ← w - lr · v                       nesterov:  w ← w - lr · (g + momentum · v)
-
-    Source: Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013, in the
-    form of ``torch.optim.SGD`` (dampening 0).
-
-    Raises ConfigError for negative settings, momentum >= 1, and nesterov without momentum.
-
-    >>> from cnnlib.layers.parameter import Parameter
-    >>> w = Parameter(np.array([1.0, 2.0]))
-    >>> w.grad = np.array([0.5, -1.0])
-    >>> SGD(lr=0.5).step({"w": w})
-    >>> w.data
-    array([0.75, 2.5 ])
-    """
-
-    def __init__(
-        self, lr: float | Schedule, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
-    ) -> None:
-        super().__init__(lr, weight_decay)
-        self.momentum = self._number("momentum", momentum, below=1.0)
-        self.nesterov = flag(nesterov, "nesterov")
-        self.slots = ("velocity",) if momentum else ()
-        if self.nesterov and not momentum:
-            raise ConfigError("SGD: nesterov=True needs a momentum above 0, such as 0.9")
-
-    def _update(self, data: Array, grad: Array, state: dict[str, Array], step: int, lr: float) -> None:
-        functional.sgd_step(data, grad, state.get("velocity"), lr, self.momentum, self.weight_decay, self.nesterov)
-
-    def _fields(self, step: int, lr: float) -> tuple[float, ...]:
-        return 0, self.nesterov, 0, lr, self.weight_decay, self.momentum, step, 0, 0, 0
-
-    def __repr__(self) -> str:
-        return (
-            f"SGD(lr={self.lr}, momentum={self.momentum}, weight_decay={self.weight_decay}, nesterov={self.nesterov})"
-        )
-
-
-class Adam(Optimizer):
-    """Adam: steps scaled by running estimates of the gradient's mean and uncentred variance.
-
-    With gradient g, parameter w, step t from 1, moments m and s (0 at first)::
-
-        g ← g + weight_decay · w
-        m ← β₁ m + (1 - β₁) g                s ← β₂ s + (1 - β₂) g²
-        w ← w - lr · m̂ / (√ŝ + eps)          m̂ = m / (1 - β₁ᵗ), ŝ = s / (1 - β₂ᵗ)
-
-    Source: Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, in the form of ``torch.optim.Adam``.
-
-    Raises ConfigError for negative settings and for betas outside 0 <= β < 1.
-
-    >>> from cnnlib.layers.parameter import Parameter
-    >>> w = Parameter(np.array([1.0, 2.0]))
-    >>> w.grad = np.array([0.5, -1.0])
-    >>> Adam(lr=0.5).step({"w": w})
-    >>> w.data.round(6)
-    array([0.5, 2.5])
-    """
-
-    slots = ("m", "v")
-    #: Roots and quotients take longer than memory, unless this is the main memory.
-    large = 1 << 25
-    _decoupled = False
-
-    def __init__(
-        self,
-        lr: float | Schedule = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(lr, weight_decay)
-        self.betas = self._betas(betas)
-        self.eps = self._number("eps", eps)
-
-    def _update(self, data: Array, grad: Array, state: dict[str, Array], step: int, lr: float) -> None:
-        functional.adam_step(
-            data, grad, state["m"], state["v"], step, lr, *self.betas, self.eps, self.weight_decay, self._decoupled
-        )
-
-    def _fields(self, step: int, lr: float) -> tuple[float, ...]:
-        return 1, 0, self._decoupled, lr, self.weight_decay, 0, step, *self.betas, self.eps
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(lr={self.lr}, betas={self.betas}, eps={self.eps}, weight_decay={self.weight_decay})"
-        )
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay: the weights shrink by lr · weight_decay, the gradient is left alone.
-
-    w ← (1 - lr · weight_decay) w, then the update of :class:`Adam` without its first line.
-
-    Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, in the form of ``torch.optim.AdamW``.
-
-    >>> from cnnlib.layers.parameter import Parameter
-    >>> w = Parameter(np.array([1.0, 2.0]))
-    >>> w.grad = np.array([0.0, 0.0])
-    >>> AdamW(lr=0.5, weight_decay=0.1).step({"w": w})
-    >>> w.data
-    array([0.95, 1.9 ])
-    """
-
-    _decoupled = True
-
-    def __init__(
-        self,
-        lr: float | Schedule = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-    ) -> None:
-        super().__init__(lr, betas, eps, weight_decay)
-
-
-def clip_grad_norm(parameters: Mapping[str, Parameter], max_norm: float) -> float:
-    """Scale all gradients down together, in place, if their common norm is above `max_norm`; return what it was.
-
-    With ‖g‖ the root of the sum of squares over all parameters::
-
-        g ← g · min(1, max_norm / (‖g‖ + 1e-6))
-
-    Source: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013, in the form of
-    ``torch.nn.utils.clip_grad_norm_``. To be called between backward and the optimizer's step; a Trainer does it with
-    ``clip_norm=``.
-
-    Raises ConfigError for a max_norm that is not positive; TrainingError, and changes nothing, if the norm is NaN or
-    infinite.
-
-    >>> from cnnlib.layers.parameter import Parameter
-    >>> w = Parameter(np.array([0.0, 0.0]))
-    >>> w.grad = np.array([30.0, 40.0])
-    >>> clip_grad_norm({"w": w}, max_norm=1.0), w.grad.round(6)
-    (50.0, array([0.6, 0.8]))
-    """
-    max_norm = _positive("clip_grad_norm: max_norm", max_norm)
-    gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None and not p.frozen}
-    # einsum adds in one order, where BLAS would split a long sum among its threads.
-    squares = {
-        n: float(np.einsum("i,i->", g.reshape(-1), g.reshape(-1), dtype=np.float64)) for n, g in gradients.items()
-    }
-    norm = math.sqrt(sum(squares.values()))
-    if not math.isfinite(norm):
-        bad = [name for name, square in squares.items() if not math.isfinite(square)]
-        raise TrainingError(f"clip_grad_norm: the gradient of {', '.join(bad)} has NaN, infinite or huge elements")
-    if norm > max_norm:
-        for gradient in gradients.values():
-            gradient *= min(1.0, max_norm / (norm + 1e-6))
-    return norm
-
-
-class MaxNorm:
-    """A constraint: the weights that come into one neuron have a norm of at most `c`.
-
-    For each row w of a Linear layer's weight, and each filter w of a convolution's::
-
-        w ← w · min(1, c / ‖w‖)
-
-    Source: Srivastava et al., "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", 2014, section 5.1,
-    where c is tuned between 3 and 4 beside dropout and a high learning rate. To be applied after each step of the
-    optimizer; a Trainer does it with ``constraint=MaxNorm(c)``.
-
-    Biases and all else that has no rows are left alone, and so are frozen parameters.
-
-    >>> from cnnlib.layers.parameter import Parameter
-    >>> w = Parameter(np.array([[3.0, 4.0], [0.3, 0.4]]))
-    >>> MaxNorm(1.0).apply({"weight": w})
-    >>> w.data
-    array([[0.6, 0.8],
-           [0.3, 0.4]])
-
-    Raises ConfigError for a `c` that is not positive.
-    """
-
-    def __init__(self, c: float) -> None:
-        self.c = _positive("MaxNorm: c", c)
-
-    def apply(self, parameters: Mapping[str, Parameter]) -> None:
-        """Shorten, in place, the rows that are too long."""
-        for parameter in parameters.values():
-            if parameter.data.ndim < 2 or parameter.frozen:
-                continue
-            rows = parameter.data.reshape(len(parameter.data), -1)
-            norms = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-            long = norms > self.c
-            if long.any():
-                rows[long] *= (self.c / norms[long])[:, None]
-
-    def __repr__(self) -> str:
-        return f"MaxNorm({self.c:g})"
-
-
-def _positive(name: str, value: float) -> float:
-    found = number(value, name)
-    if not 0 < found < math.inf:
-        raise ConfigError(f"{name} = {value!r}: expected a positive number")
-    return found
