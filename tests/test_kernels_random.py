@@ -7,6 +7,7 @@ import pytest
 from helpers import assert_same_bits_for_any_threads, normal, poisoned
 
 from cnnlib import functional, reference
+from cnnlib.reference import regularization
 
 # Random123's known answers for threefry2x32 with 20 rounds: key, counter, result.
 KNOWN = [
@@ -19,7 +20,7 @@ KNOWN = [
 @pytest.mark.parametrize(("key", "counter", "words"), KNOWN)
 def test_threefry_gives_the_known_answers(key, counter, words) -> None:
     x, y = (np.array([word], np.uint32) for word in counter)
-    assert tuple(int(word[0]) for word in reference._threefry(*key, x, y)) == words
+    assert tuple(int(word[0]) for word in regularization.threefry(*key, x, y)) == words
 
 
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, 16384 + 33])

@@ -24,7 +24,7 @@ ALLOWED_IMPORTERS = {
 NEVER = {
     "layers": {"cnnlib.model", "cnnlib.trainer", "cnnlib.losses", "cnnlib.optim", "cnnlib.plan", "cnnlib._kernels"},
     "graph.py": {"cnnlib.model", "cnnlib.plan", "cnnlib.trainer", "cnnlib.functional"},
-    "reference.py": {"cnnlib.functional", "cnnlib._kernels", "cnnlib.layers"},
+    "reference": {"cnnlib.functional", "cnnlib._kernels", "cnnlib.layers"},
     "shapes.py": {"cnnlib.functional", "cnnlib.reference", "cnnlib.layers"},
     "model.py": {"cnnlib.trainer", "cnnlib.losses", "cnnlib.optim"},
     "datasets": {"cnnlib.model", "cnnlib.trainer", "cnnlib.layers", "cnnlib._kernels"},
@@ -34,6 +34,7 @@ CEILINGS = {
     "csrc/simd/*.h": 200,
     "csrc/drivers/*.c": 260,
     "cnnlib/functional/*.py": 220,
+    "cnnlib/reference/*.py": 220,
     "cnnlib/layers/*.py": 155,
     "cnnlib/_kernels.pyx": 650,  # two instances of every call: nothing to shorten but by hiding them
     "setup.py": 150,

@@ -1,0 +1,78 @@
+"""The definition: every array function of cnnlib in plain NumPy.
+
+The kernels behind :mod:`cnnlib.functional` are tested and benchmarked against these functions, which have the same
+signatures. They compute in the dtype they are given (float64 in, float64 out) and check shapes only as far as the
+arithmetic needs; `functional` is strict. `out` receives the result where given, and the result is returned either way.
+A family of functions is a file, as in `functional`.
+"""
+
+from __future__ import annotations
+
+from cnnlib.reference.activation import (
+    leaky_relu,
+    leaky_relu_backward,
+    prelu,
+    prelu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    softmax,
+    softmax_backward,
+    tanh,
+    tanh_backward,
+)
+from cnnlib.reference.arithmetic import add, affine, divide, divide_backward, multiply, reciprocal, subtract
+from cnnlib.reference.convolution import conv2d, conv2d_backward
+from cnnlib.reference.dense import linear, linear_backward
+from cnnlib.reference.inputs import as_input
+from cnnlib.reference.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
+from cnnlib.reference.normalization import batch_moments, batch_norm, batch_norm_backward
+from cnnlib.reference.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from cnnlib.reference.regularization import dropout
+from cnnlib.reference.shared import Array as Array
+from cnnlib.reference.shared import Gradients as Gradients
+from cnnlib.reference.shared import Needs as Needs
+from cnnlib.reference.shared import Outs as Outs
+from cnnlib.reference.updates import adam_step, sgd_step
+
+__all__ = [
+    "adam_step",
+    "add",
+    "affine",
+    "as_input",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "batch_moments",
+    "batch_norm",
+    "batch_norm_backward",
+    "binary_cross_entropy",
+    "conv2d",
+    "conv2d_backward",
+    "cross_entropy",
+    "divide",
+    "divide_backward",
+    "dropout",
+    "l1_loss",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "mse_loss",
+    "multiply",
+    "prelu",
+    "prelu_backward",
+    "reciprocal",
+    "relu",
+    "relu_backward",
+    "sgd_step",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax",
+    "softmax_backward",
+    "subtract",
+    "tanh",
+    "tanh_backward",
+]

@@ -1,0 +1,47 @@
+"""Windows of padded images, for convolution and pooling.
+
+Tap (p, q) of every window, taken together, is a strided view of the padded image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from cnnlib.reference.shared import Array
+
+__all__ = ["pad", "taps", "unpad", "windows_of"]
+
+
+def pad(x: Array, paddings: tuple[int, int], fill: float = 0) -> Array:
+    """Return images (N, C, H, W) with so many rows and columns of `fill` on either side."""
+    return np.pad(x, ((0, 0), (0, 0), *((p, p) for p in paddings)), constant_values=fill)
+
+
+def windows_of(
+    padded: Array,
+    kernels: tuple[int, int],
+    strides: tuple[int, int],
+    dilations: tuple[int, int] = (1, 1),
+    writeable: bool = False,
+) -> Array:
+    """Return the windows of an image that holds its padding already, as a view (N, C, KH, KW, H', W')."""
+    reach = [(k - 1) * d + 1 for k, d in zip(kernels, dilations, strict=True)]
+    windows = sliding_window_view(padded, reach, axis=(2, 3), writeable=writeable)
+    windows = windows[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    return windows.transpose(0, 1, 4, 5, 2, 3)
+
+
+def taps(windows: Array) -> Iterator[Array]:
+    """Yield the kernel's taps in row-major order, each the pixels (N, C, H', W') that it meets."""
+    for row in range(windows.shape[2]):
+        for column in range(windows.shape[3]):
+            yield windows[:, :, row, column]
+
+
+def unpad(padded: Array, paddings: tuple[int, int]) -> Array:
+    """Return the image without its rows and columns of padding."""
+    top, left = paddings
+    return padded[:, :, top : padded.shape[2] - top, left : padded.shape[3] - left]
