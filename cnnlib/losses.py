@@ -1,8 +1,10 @@
 """Losses: a number for how wrong a prediction is, and its gradient.
 
 ``value = loss.forward(prediction, target)`` then ``grad = loss.backward()``. Every loss averages over the N samples
-of the batch, so gradients are the mean of the gradients of its samples. A new loss is a subclass of :class:`Loss`
-that turns a checked target into value and gradient together.
+of the batch, so gradients are the mean of the gradients of its samples. With ``sample_weight`` w, shape (N,), the mean
+is a weighted one: with J_n what sample n alone would cost, J = Σ_n w_n J_n / W, W = Σ_n w_n, and 0 where W = 0.
+A new loss is a subclass of :class:`Loss` that turns a checked target into value and gradient together, and into the
+costs of the samples if it is to take weights.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnlib import functional
 from cnnlib.arrays import plain
-from cnnlib.errors import DataError, DTypeError, ShapeError, TrainingError
+from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError, TrainingError
+from cnnlib.files import brief
+from cnnlib.weights import checked_weights
 
 __all__ = ["BCELoss", "CrossEntropyLoss", "L1Loss", "Loss", "MSELoss"]
 
@@ -30,10 +34,16 @@ class Loss:
     #: Metrics that a Trainer measures with this loss when it is not told otherwise.
     default_metrics: ClassVar[tuple[str, ...]] = ()
 
+    #: What the mean of the last ``forward`` was divided by: N, or the sum W of the weights. Batches b together have
+    #: the loss Σ_b W_b J_b / Σ_b W_b, and gradients that combine alike. None before.
+    total_weight: float | None = None
+
     _gradient: Array | None = None
 
-    def forward(self, prediction: ArrayLike, target: ArrayLike) -> float:
+    def forward(self, prediction: ArrayLike, target: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the loss of a batch, averaged over its samples; ``backward`` then has the gradient.
+
+        sample_weight: how much each sample counts in the mean, shape (N,), finite and at least 0; 1 if not given.
 
         Raises ShapeError, DTypeError or DataError, naming what the loss expected.
         """
@@ -45,7 +55,10 @@ class Loss:
         if prediction.size == 0:
             raise DataError(f"{self!r}: the batch is empty (prediction of shape {prediction.shape})")
         checked = self._check(prediction, plain(target, "the target"))
-        value, self._gradient = self._value_and_gradient(prediction, checked)
+        weight = sample_weight
+        if weight is not None:
+            weight = checked_weights(weight, f"{self!r}: sample_weight", len(prediction))
+        value, self._gradient, self.total_weight = self._mean(prediction, checked, weight)
         return value
 
     def backward(self) -> Array:
@@ -61,8 +74,25 @@ class Loss:
         """Return the target as ``_value_and_gradient`` takes it, or raise."""
         raise NotImplementedError
 
+    def _mean(self, prediction: Array, target: Array, weight: Array | None) -> tuple[float, Array, float]:
+        """Return the mean, its gradient, and what it was divided by."""
+        value, gradient = self._value_and_gradient(prediction, target)
+        n = len(prediction)
+        if weight is None:
+            return value, gradient, float(n)
+        total = weight.sum()
+        share = weight / total if total else weight
+        # The gradient has 1/N where w_n / W belongs.
+        factor = (share * n).astype(gradient.dtype).reshape(n, *[1] * (gradient.ndim - 1))
+        return float(share @ self._costs(prediction, target)), gradient * factor, float(total)
+
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
+        """Return the mean over the samples, and its gradient."""
         raise NotImplementedError
+
+    def _costs(self, prediction: Array, target: Array) -> Array:
+        """Return what each sample costs, shape (N,); the value is their mean."""
+        raise ConfigError(f"{self!r} takes no weights: it has no _costs(prediction, target), shape (N,)")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -76,16 +106,20 @@ class CrossEntropyLoss(Loss):
         from_logits=True:   J = -1/N Σ_n Σ_i ŷ_i log p_i     ∂J/∂y = (p - ŷ) / N
         from_logits=False:  the same J of given p            ∂J/∂p = -ŷ_i / (p_i N)
 
+    With class weights v and sample weights w, PyTorch's formulas: of class indices y_n, J = Σ_n u_n J_n / Σ_n u_n with
+    u_n = w_n v_(y_n); of distributions, J = -Σ_n w_n Σ_i v_i ŷ_i log p_i / Σ_n w_n.
+
     Both give the same J and the same parameter gradients (lecture: L03, L06, L08). The fused form is exact for
     logits of any size; prefer it for training. On probabilities, where J is infinite at p_i = 0, p_i is read as no
     less than the dtype's smallest normal number, 1.2e-38 in float32: a sample costs at most 87.3 (708.4 in
     float64) and its gradient is huge but finite.
 
+    weight: v, how much each class counts, shape (C,), finite and at least 0; 1 if not given.
     prediction: N×C, float32 or float64. target: N class indices (any integer type) in 0…C-1, or N×C one-hot or soft
     targets, non-negative with rows that sum to 1, converted to the prediction's dtype.
 
-    Raises ShapeError for other shapes, DTypeError for float labels, DataError for labels out of range, for target
-    rows that are not distributions, and for "probabilities" that are none.
+    Raises ConfigError for bad weights, ShapeError for other shapes, DTypeError for float labels, DataError for
+    labels out of range, for target rows that are not distributions, and for "probabilities" that are none.
 
     >>> loss = CrossEntropyLoss()
     >>> round(loss.forward(np.array([[0.0, 0.0], [0.0, 1000.0]]), np.array([0, 1])), 4)
@@ -93,16 +127,27 @@ class CrossEntropyLoss(Loss):
     >>> loss.backward()
     array([[-0.25,  0.25],
            [ 0.  ,  0.  ]])
+    >>> rare = CrossEntropyLoss(weight=[1, 9])
+    >>> round(rare.forward(np.array([[0.0, 0.0], [0.0, 1000.0]]), np.array([0, 1])), 4), rare.total_weight
+    (0.0693, 10.0)
     """
 
     default_metrics = ("accuracy",)
 
-    def __init__(self, from_logits: bool = True) -> None:
+    def __init__(self, from_logits: bool = True, *, weight: ArrayLike | None = None) -> None:
         self.from_logits = from_logits
+        try:
+            self.weight = None if weight is None else checked_weights(weight, "CrossEntropyLoss: weight")
+        except CNNError as error:
+            raise ConfigError(str(error)) from None
 
     def _check(self, prediction: Array, target: Array) -> Array:
         if prediction.ndim != 2:
             raise ShapeError(f"{self!r}: the prediction must be N×C, got shape {prediction.shape}")
+        if self.weight is not None and len(self.weight) != prediction.shape[1]:
+            raise ShapeError(
+                f"{self!r}: there are weights for {len(self.weight)} classes, the prediction has {prediction.shape[1]}"
+            )
         if not self.from_logits:
             self._check_probabilities(prediction)
         if target.shape == prediction.shape:
@@ -155,6 +200,24 @@ class CrossEntropyLoss(Loss):
                 "end the model with Softmax, or use CrossEntropyLoss(from_logits=True) on logits"
             )
 
+    def _mean(self, prediction: Array, target: Array, weight: Array | None) -> tuple[float, Array, float]:
+        if weight is None and self.weight is None:
+            return super()._mean(prediction, target, weight)
+        n, classes = prediction.shape
+        sample = np.ones(n) if weight is None else weight
+        by_class = np.ones(classes) if self.weight is None else self.weight
+        if target.ndim == 1:
+            sample = sample * by_class[target]
+        total = float(sample.sum())
+        factor = sample * (n / total) if total else sample
+        # As J is linear in ŷ, weights are a target whose rows sum to something else than 1.
+        weighted = np.zeros_like(prediction)
+        if target.ndim == 1:
+            weighted[np.arange(n), target] = factor
+        else:
+            np.multiply(target * by_class, factor[:, np.newaxis], out=weighted, casting="same_kind")
+        return *self._value_and_gradient(prediction, weighted), total
+
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
         if self.from_logits:
             return functional.cross_entropy(prediction, target)
@@ -171,7 +234,8 @@ class CrossEntropyLoss(Loss):
         return -float((target * np.log(p)).sum()) / n, grad
 
     def __repr__(self) -> str:
-        return f"CrossEntropyLoss(from_logits={self.from_logits})"
+        weight = "" if self.weight is None else f", weight={brief(self.weight.tolist())}"
+        return f"CrossEntropyLoss(from_logits={self.from_logits}{weight})"
 
 
 class _Elementwise(Loss):
@@ -210,6 +274,9 @@ class MSELoss(_Elementwise):
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
         return functional.mse_loss(prediction, target)
 
+    def _costs(self, prediction: Array, target: Array) -> Array:
+        return _summed(np.subtract(prediction, target, dtype=np.float64) ** 2) / 2
+
 
 class L1Loss(_Elementwise):
     """Absolute distance, averaged over the samples: the lecture's L1 (L21), which an outlier cannot dominate.
@@ -231,6 +298,9 @@ class L1Loss(_Elementwise):
 
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
         return functional.l1_loss(prediction, target)
+
+    def _costs(self, prediction: Array, target: Array) -> Array:
+        return _summed(np.abs(np.subtract(prediction, target, dtype=np.float64)))
 
 
 class BCELoss(_Elementwise):
@@ -282,5 +352,17 @@ class BCELoss(_Elementwise):
     def _value_and_gradient(self, prediction: Array, target: Array) -> tuple[float, Array]:
         return functional.binary_cross_entropy(prediction, target, self.from_logits)
 
+    def _costs(self, prediction: Array, target: Array) -> Array:
+        if self.from_logits:
+            return _summed(np.maximum(prediction, 0) - prediction * target + np.log1p(np.exp(-np.abs(prediction))))
+        floor = np.finfo(prediction.dtype).tiny
+        yes, no = np.maximum(prediction, floor), np.maximum(1 - prediction, floor)
+        return -_summed(target * np.log(yes) + (1 - target) * np.log(no))
+
     def __repr__(self) -> str:
         return f"BCELoss(from_logits={self.from_logits})"
+
+
+def _summed(costs: Array) -> Array:
+    """Return the sum of each sample's elements, shape (N,), in float64."""
+    return np.asarray(costs.reshape(len(costs), -1).sum(axis=1, dtype=np.float64))

@@ -103,6 +103,11 @@ def test_losses(loss: Any) -> None:
 
     wrong = violations(lambda odd: run(odd, t), x, REFUSED, kinds_for(x))
     wrong += violations(lambda odd: run(x, odd), t, {**NO_NUMBERS, **EMPTY}, kinds_for(t) | OTHER_NUMBERS)
+    w = some(4)
+    refused = {kind: make for kind, make in {**NO_NUMBERS, **EMPTY}.items() if kind != "None"}
+    wrong += violations(
+        lambda odd: (loss.forward(x, t, odd), loss.backward()), w, refused, kinds_for(w) | OTHER_NUMBERS
+    )
     assert not wrong, "\n".join(wrong)
 
 
