@@ -44,6 +44,8 @@ class Objective:
         self._losses: dict[str, Loss] = {}
         #: What each named output's loss counts; empty for an output without a name.
         self.weights: dict[str, float] = {}
+        #: What the mean of each loss of the last `forward` was divided by (:attr:`cnnlib.losses.Loss.total_weight`).
+        self.total_weights: dict[str, float] = {}
         if names is None:
             if isinstance(loss, Mapping) or isinstance(metrics, Mapping) or loss_weights is not None:
                 raise ConfigError(
@@ -78,22 +80,36 @@ class Objective:
             metric = copy.deepcopy(resolve_metric(given)) if output is not None else resolve_metric(given)
             self.metrics[_joined(output, metric.name)] = output, metric
 
-    def forward(self, prediction: Any, target: Any) -> dict[str, float]:
+    def forward(self, prediction: Any, target: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return J as ``loss``, and for named outputs each J_k as ``{name}_loss``; `backward` then has the gradient.
 
         target: an array; for named outputs a dict of arrays, or one array that is the target of all of them.
+        sample_weight: how much each sample counts in the means, shape (N,), the same for all outputs; 1 if None.
         """
+        weight = () if sample_weight is None else (sample_weight,)
         if self._only is not None:
             if isinstance(prediction, tuple):
                 raise ConfigError(
                     f"the model has {len(prediction)} outputs without names: name them, "
                     "Model(inputs, {'main': node, …}), and give a loss for each"
                 )
-            return {"loss": self._only.forward(prediction, target)}
+            value = self._only.forward(prediction, target, *weight)
+            self.total_weights = {"loss": _total_weight(self._only, prediction)}
+            return {"loss": value}
         targets = self._targets(target)
-        parts = {name: loss.forward(prediction[name], targets[name]) for name, loss in self._losses.items()}
-        total = sum(weight * parts[name] for name, weight in self.weights.items())
-        return {"loss": total, **{_joined(name, "loss"): value for name, value in parts.items()}}
+        values, totals = {}, {}
+        for name, loss in self._losses.items():
+            values[_joined(name, "loss")] = loss.forward(prediction[name], targets[name], *weight)
+            totals[_joined(name, "loss")] = _total_weight(loss, prediction[name])
+        self.total_weights = totals
+        return self.with_total(values)
+
+    def with_total(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return the values, or means, of the losses with J as ``loss`` before them."""
+        if self._only is not None:
+            return dict(values)
+        total = sum(weight * values[_joined(name, "loss")] for name, weight in self.weights.items())
+        return {"loss": total, **values}
 
     def backward(self) -> Any:
         """Return the gradient of the last forward's J, an array or a dict as the prediction was."""
@@ -135,3 +151,9 @@ class Objective:
 
 def _joined(output: str | None, name: str) -> str:
     return name if output is None else f"{output}_{name}"
+
+
+def _total_weight(loss: Loss, prediction: Any) -> float:
+    """Return the denominator of a loss's mean; N for one that does not tell, as somebody's own may not."""
+    total: float | None = getattr(loss, "total_weight", None)
+    return float(len(prediction)) if total is None else total

@@ -16,7 +16,7 @@ from cnnlib.objective import Objective
 
 __all__ = ["Mean", "Position", "Replayed", "Run"]
 
-Batch = tuple[Any, Any]
+Batch = tuple[Any, Any] | tuple[Any, Any, Any]
 
 
 class Position(NamedTuple):
@@ -28,7 +28,11 @@ class Position(NamedTuple):
 
 
 class Mean:
-    """Losses and metrics over batches; losses are weighted by their sizes, so that a ragged last one counts right."""
+    """Losses and metrics over batches: those of all samples at once, whatever the sizes and weights of the batches.
+
+    Of a loss with the means J_b over batches whose samples have the weights W_b in all (sizes, if there are none) it is
+    Σ_b W_b J_b / Σ_b W_b, and 0 where that has no weight. Metrics count every sample once.
+    """
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -38,32 +42,37 @@ class Mean:
         """Forget all batches."""
         self.samples = 0
         self._totals: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
         self.objective.reset_metrics()
 
     def update(self, values: dict[str, float], prediction: Any, target: Any) -> None:
-        """Count in a batch."""
+        """Count in the batch that went through `objective.forward` last."""
         n = len(next(iter(prediction.values())) if isinstance(prediction, dict) else prediction)
         self.samples += n
-        for name, value in values.items():
-            self._totals[name] = self._totals.get(name, 0.0) + value * n
+        for name, weight in self.objective.total_weights.items():
+            self._totals[name] = self._totals.get(name, 0.0) + values[name] * weight
+            self._weights[name] = self._weights.get(name, 0.0) + weight
         self.objective.measure(prediction, target)
 
     def compute(self) -> dict[str, float]:
         """Return the means. Raises DataError if there were no batches."""
         if not self.samples:
             raise DataError("the data gave no batches; an iterable of batches must start anew each time it is used")
-        losses = {name: total / self.samples for name, total in self._totals.items()}
-        return losses | {name: metric.compute() for name, (_, metric) in self.objective.metrics.items()}
+        means = {name: total / (self._weights[name] or 1.0) for name, total in self._totals.items()}
+        return self.objective.with_total(means) | {
+            name: metric.compute() for name, (_, metric) in self.objective.metrics.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was counted so far."""
         metrics = {name: _counted(name, metric) for name, (_, metric) in self.objective.metrics.items()}
-        return {"samples": self.samples, "totals": self._totals, "metrics": metrics}
+        return {"samples": self.samples, "totals": self._totals, "weights": self._weights, "metrics": metrics}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on counting from there."""
         self.samples = int(state["samples"])
         self._totals = {name: float(total) for name, total in state["totals"].items()}
+        self._weights = {name: float(state["weights"][name]) for name in self._totals}
         for name, (_, metric) in self.objective.metrics.items():
             if hasattr(metric, "load_state_dict"):
                 metric.load_state_dict(state["metrics"][name])

@@ -9,18 +9,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cnnlib import chance, diagnosis
 from cnnlib.arrays import flag, number, whole
 from cnnlib.callbacks import Callback, Progress
-from cnnlib.datasets.loader import Batches, Dataset, GroupedDataset, as_dataset, split
+from cnnlib.datasets.loader import (
+    ArrayDataset,
+    Batches,
+    Dataset,
+    GroupedDataset,
+    WeightedDataset,
+    as_dataset,
+    split,
+    unweighted,
+)
 from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, NonFiniteError, TrainingError
 from cnnlib.history import History
 from cnnlib.interrupts import Interrupts, held
 from cnnlib.objective import Losses, Metrics, Objective
 from cnnlib.optim import MaxNorm, Optimizer, clip_grad_norm
 from cnnlib.run import Mean, Position, Run
+from cnnlib.weights import ClassWeight, ClassWeights, digest, weighed
 
 if TYPE_CHECKING:
     from cnnlib.model import Model
@@ -28,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Data", "Trainer", "batches_of"]
 
 Array = NDArray[Any]
-Batch = tuple[Any, Any]
+Batch = tuple[Any, Any] | tuple[Any, Any, Any]
 Data = Batch | Dataset | Iterable[Batch]
 
 
@@ -51,7 +61,8 @@ class Trainer:
     Wherever data is asked for, it is a pair ``(x, y)`` of arrays (x a list of them for a model of several inputs, y a
     dict for one of several named outputs), a data set (``len`` and ``[indices]``), or an
     iterable of batches ``(x, y)`` that starts anew each time. Arrays are converted batch by batch (uint8 images
-    become 0…1), never as a whole.
+    become 0…1), never as a whole. Each of them may have weights as a third: ``(x, y, sample_weight)``, one for each
+    sample, by which losses are weighted means (:mod:`cnnlib.losses`); metrics count every sample once.
 
     >>> from cnnlib.losses import MSELoss
     >>> from cnnlib.layers import Linear
@@ -103,6 +114,7 @@ class Trainer:
         #: The signal that ended the last fit, if one did.
         self.interrupted_by: str | None = None
         self._run: Run | None = None
+        self._class_weight: ClassWeight | None = None
         self._interrupts = Interrupts()
 
     @property
@@ -125,6 +137,8 @@ class Trainer:
         seed: int = 0,
         shuffle: bool = True,
         verbose: int = 1,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeights | None = None,
     ) -> History:
         """Train for a number of epochs and return the history, which is ``trainer.history`` too.
 
@@ -134,6 +148,11 @@ class Trainer:
             the order of the samples, for the model (dropout), and for the validation split; so the same seed, data
             and initial weights give the same bits, for any number of threads.
         verbose: 0 silent, 1 a bar and a line an epoch, 2 a line an epoch (:class:`cnnlib.callbacks.Progress`).
+        sample_weight: ``train`` as ``(x, y, sample_weight)``; a fraction held back takes its weights along.
+        class_weight: how much the samples of a class count, on top of that: a dict of weights by label, an array of
+            them in the order of the classes, or "balanced" (:class:`cnnlib.weights.ClassWeight`). For training only:
+            ``val_loss`` is that of ``evaluate``. CrossEntropyLoss(weight=…) counts there, too.
+        A batch costs J = Σ_n w_n J_n / Σ_n w_n, an epoch the same over all samples of its batches.
 
         SIGINT (Ctrl-C) and SIGTERM wait until the batch at hand is done; a second one does not. After SIGINT, or a
         ``KeyboardInterrupt`` from elsewhere, training ends as if it were done: the history so far is returned and its
@@ -151,14 +170,29 @@ class Trainer:
             raise DataError("fit: a generator runs only once; for several epochs pass an object that iterates anew")
         order, dropout, random = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
         held_back = validation if isinstance(validation, float) else None
+        if sample_weight is not None:
+            train = WeightedDataset(cast("Batch | Dataset", train), sample_weight)
+        elif isinstance(train, (tuple, list)):
+            train = as_dataset(train)
+        source = train.data if isinstance(train, Batches) else train
+        weights = source.sample_weight if isinstance(source, WeightedDataset) else None
         if isinstance(validation, float):
-            if not isinstance(train, (tuple, list)):
+            if not isinstance(unweighted(train), (ArrayDataset, GroupedDataset)):
                 raise ConfigError("fit: a validation fraction needs train as arrays (x, y); pass validation data")
             train, validation = _split(train, validation, random)
         batches = batches_of(train, batch_size, order if shuffle else None)
         callbacks = [*([Progress(verbose)] if verbose else []), *self.callbacks]
         callbacks.sort(key=lambda callback: callback.last)
-        settings = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "validation": held_back}
+        labels = getattr(unweighted(batches.data), "y", None) if isinstance(batches, Batches) else None
+        self._class_weight = None if class_weight is None else ClassWeight(class_weight, labels)
+        settings = {
+            "batch_size": batch_size,
+            "seed": seed,
+            "shuffle": shuffle,
+            "validation": held_back,
+            "class_weight": None if self._class_weight is None else self._class_weight.by_class.tolist(),
+            "sample_weight": None if weights is None else digest(weights),
+        }
         self._run = run = Run(batches, self.objective, settings | self._settings(batches))
         self.history, self.epochs, self.verbose, self.interrupted_by = run.history, epochs, verbose, None
         self.batches = len(batches) if isinstance(batches, Sized) else None
@@ -208,20 +242,22 @@ class Trainer:
     def _evaluate(self, data: Data, batch_size: int, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
         # A copy, so that a callback may evaluate in the middle of an epoch.
         mean = Mean(self.objective.copy())
-        for x, y in batches_of(data, batch_size, None):
+        for batch in batches_of(data, batch_size, None):
+            x, y, weight = weighed(batch)
             prediction = self.model.forward(x, training=False)
-            mean.update(mean.objective.forward(prediction, y), prediction, y)
+            mean.update(mean.objective.forward(prediction, y, weight), prediction, y)
             self._heed(callbacks)
         return mean.compute()
 
-    def train_step(self, x: Array, y: Array) -> float:
+    def train_step(self, x: Array, y: Array, sample_weight: ArrayLike | None = None) -> float:
         """Do one iteration on one batch (forward, loss, backward, update) and return the loss before the update.
 
+        sample_weight: how much each sample counts in the loss, shape (N,); 1 if not given.
         Gradients stay for you to look at, those of large Linear weights only with ``keep_gradients``.
         Raises NonFiniteError, and changes no weight, if the loss is NaN or infinite, or a gradient (in which case other
         large weights of Linear layers may have had their step already).
         """
-        return self._step(x, y)[0]["loss"]
+        return self._step(x, y, sample_weight)[0]["loss"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the rest of the running fit depends on, in dicts of arrays and plain values.
@@ -278,6 +314,9 @@ class Trainer:
             "optimizer": re.sub(r" at 0x[0-9a-f]+", "", repr(self.optimizer)),
             "loss": {name: type(part).__name__ for name, part in loss.items()},
             "loss_weights": self.objective.weights,
+            "class_weights_of_losses": {
+                name: own.tolist() for name, part in loss.items() if (own := getattr(part, "weight", None)) is not None
+            },
             "metrics": list(self.objective.metrics),
             "clip_norm": self.clip_norm,
             "constraint": None if self.constraint is None else repr(self.constraint),
@@ -289,10 +328,11 @@ class Trainer:
         for callback in callbacks:
             callback.on_epoch_begin(self, epoch)
         start = time.perf_counter() - run.seconds
-        for x, y in () if self.history.stop_reason else run.batches:
+        for given in () if self.history.stop_reason else run.batches:
+            x, y, weight = weighed(given, self._class_weight)
             batch = run.position.batch + 1
             self.optimizer.epoch = epoch - 1 + ((batch - 1) / self.batches if self.batches else 0.0)
-            values, prediction = self._step(x, y, run)
+            values, prediction = self._step(x, y, weight, run)
             run.mean.update(values, prediction, y)
             run.step_done()
             run.seconds = time.perf_counter() - start
@@ -318,10 +358,10 @@ class Trainer:
                 callback.on_interrupt(self)
             raise KeyboardInterrupt
 
-    def _step(self, x: Any, y: Any, run: Run | None = None) -> tuple[dict[str, float], Any]:
+    def _step(self, x: Any, y: Any, weight: Any, run: Run | None = None) -> tuple[dict[str, float], Any]:
         # No copy: loss and metrics are done with the prediction before the next forward overwrites it.
         prediction = self.model.forward(x, training=True, copy=False)
-        values = self.objective.forward(prediction, y)
+        values = self.objective.forward(prediction, y, weight)
         # From the last: of several losses the one that is to blame, not their sum.
         for name, value in reversed(values.items()):
             if self.check_finite and not math.isfinite(value):
@@ -354,12 +394,11 @@ def batches_of(data: Data, batch_size: int, rng: np.random.Generator | None) -> 
     return Batches(cast("Batch | Dataset", data), batch_size, rng=rng)
 
 
-def _split(train: Any, fraction: float, rng: np.random.Generator) -> tuple[Batch, Batch]:
-    data = as_dataset(train)
-    if not isinstance(data, GroupedDataset):
-        return split(train[0], train[1], fraction, rng)
+def _split(data: Any, fraction: float, rng: np.random.Generator) -> tuple[Batch, Batch]:
+    if isinstance(data, ArrayDataset):
+        return split(data.x, data.y, fraction, rng)
     # Positions are split. As labels they are columns, so that nothing is stratified where targets differ in it.
     positions = np.arange(len(data))[:, None]
-    labels = positions if isinstance(data.y, dict) else data.y
-    (kept, _), (held, _) = split(positions, labels, fraction, rng)
+    y = unweighted(data).y
+    (kept, _), (held, _) = split(positions, positions if isinstance(y, dict) else y, fraction, rng)
     return data[kept[:, 0]], data[held[:, 0]]

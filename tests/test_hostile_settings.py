@@ -11,11 +11,12 @@ import pytest
 
 import cnnlib
 from cnnlib import Sequential, Trainer, callbacks, layers, losses, metrics, optim
-from cnnlib.datasets.loader import ArrayDataset, Batches, as_dataset
+from cnnlib.datasets.loader import ArrayDataset, Batches, WeightedDataset, as_dataset
 from cnnlib.errors import CNNError
 from cnnlib.graph import Input
 from cnnlib.init import undrawn
 from cnnlib.model import Model
+from cnnlib.weights import ClassWeight
 from tests.test_hostile_arrays import BAD, outcome
 from tests.test_hostile_objects import made, net, some
 from tests.test_layers import ROWS
@@ -40,6 +41,11 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Sequential": (lambda layer: Sequential(layer), {"layer": layers.ReLU()}),
     "Trainer": (Trainer, {"model": net(), "loss": losses.MSELoss(), "optimizer": optim.SGD(0.1)}),
     "ArrayDataset": (ArrayDataset, {"x": some(4, 3), "y": np.arange(4)}),
+    "WeightedDataset": (
+        WeightedDataset,
+        {"data": ArrayDataset(some(4, 3), np.arange(4)), "sample_weight": np.ones(4)},
+    ),
+    "ClassWeight": (ClassWeight, {"class_weight": {1: 2.0}, "target": np.arange(4)}),
     "as_dataset": (as_dataset, {"data": (some(4, 3), np.arange(4))}),
     "Batches": (Batches, {"data": (some(4, 3), np.arange(4)), "batch_size": 2}),
     "predict": (net().predict, {"x": some(2, 1, 4, 4)}),

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from cnnlib.datasets.idx import read_idx, write_idx
-from cnnlib.datasets.loader import ArrayDataset, Batches, Dataset, GroupedDataset, as_dataset, split
+from cnnlib.datasets.loader import ArrayDataset, Batches, Dataset, GroupedDataset, WeightedDataset, as_dataset, split
 from cnnlib.datasets.mnist_family import fashion_mnist, find, folders, mnist, mnist_sample
 from cnnlib.datasets.sources import Arrays, Split
 
@@ -20,6 +20,7 @@ __all__ = [
     "Dataset",
     "GroupedDataset",
     "Split",
+    "WeightedDataset",
     "as_dataset",
     "fashion_mnist",
     "find",

@@ -13,19 +13,20 @@ from cnnlib import chance
 from cnnlib.arrays import flag, plain, whole
 from cnnlib.datasets.sources import Arrays, Split
 from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError
+from cnnlib.weights import checked_weights
 
-__all__ = ["ArrayDataset", "Batches", "Dataset", "GroupedDataset", "as_dataset", "split"]
+__all__ = ["ArrayDataset", "Batches", "Dataset", "GroupedDataset", "WeightedDataset", "as_dataset", "split"]
 
 
 Array = npt.NDArray[Any]
 
 
 class Dataset(Protocol):
-    """What can be trained on: a length, and the pair ``(x, y)`` of any int64 array of indices below it."""
+    """What can be trained on: a length, and ``(x, y)``, or ``(x, y, sample_weight)``, of any int64 array of indices."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: Any, /) -> tuple[Any, Any]: ...
+    def __getitem__(self, index: Any, /) -> tuple[Any, ...]: ...
 
 
 class ArrayDataset:
@@ -94,17 +95,49 @@ class GroupedDataset:
         return x, {name: y[index] for name, y in self.y.items()} if isinstance(self.y, dict) else self.y[index]
 
 
-def as_dataset(data: tuple[Any, Any] | Dataset) -> Dataset:
+class WeightedDataset:
+    """Data, as `as_dataset` takes them, with a weight for each sample: gives ``(x, y, sample_weight)``.
+
+    sample_weight: how much each sample counts, shape (N,); finite, none negative, not all 0. Raises
+    :class:`DTypeError`, :class:`ShapeError` or :class:`DataError`, saying what is wrong, and :class:`ConfigError` for
+    data that have weights already.
+
+    >>> data = WeightedDataset((np.zeros((5, 3)), np.arange(5)), [1, 2, 1, 0.5, 0])
+    >>> x, y, weight = data[1:3]
+    >>> x.shape, y, weight
+    ((2, 3), array([1, 2]), array([2., 1.]))
+    """
+
+    def __init__(self, data: tuple[Any, ...] | Dataset, sample_weight: npt.ArrayLike) -> None:
+        self.data = as_dataset(data)
+        if isinstance(self.data, WeightedDataset):
+            raise ConfigError("sample_weight is given twice: the data have weights already")
+        self.sample_weight = checked_weights(sample_weight, "sample_weight", len(self.data))
+        if not self.sample_weight.any():
+            raise DataError("sample_weight: all weights are 0")
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: Any, /) -> tuple[Any, Any, Any]:
+        x, y = self.data[index]
+        return x, y, self.sample_weight[index]
+
+
+def as_dataset(data: tuple[Any, ...] | Dataset) -> Dataset:
     """``(x, y)`` as an :class:`ArrayDataset`, as a :class:`GroupedDataset` if x is a sequence of arrays or y a dict.
 
-    A data set stays as it is. Raises what they raise, and DataError if it is empty.
+    ``(x, y, sample_weight)`` becomes a :class:`WeightedDataset` of one of them, unless the weight is None. A data set
+    stays as it is. Raises what they raise, and DataError if it is empty.
 
     >>> len(as_dataset((np.zeros((3, 2)), np.zeros(3))))
     3
     """
     if isinstance(data, (tuple, list)):
-        if len(data) != 2:
-            raise DataError(f"data must be a pair (x, y), got {len(data)} items")
+        if len(data) not in (2, 3):
+            raise DataError(f"data must be a pair (x, y), or (x, y, sample_weight), got {len(data)} items")
+        if len(data) == 3:
+            return as_dataset(data[:2]) if data[2] is None else WeightedDataset(data[:2], data[2])
         x, y = data
         several = isinstance(x, (list, tuple)) and all(isinstance(array, np.ndarray) for array in x)
         return GroupedDataset(x, y) if several or isinstance(y, Mapping) else ArrayDataset(x, y)
@@ -121,9 +154,9 @@ def as_dataset(data: tuple[Any, Any] | Dataset) -> Dataset:
 class Batches:
     """Iterate over ``(x, y)`` batches, each time anew; with ``rng`` each iteration draws a new order from it.
 
-    ``data`` is a pair ``(x, y)``, as `as_dataset` takes it, or a :class:`Dataset`. The last batch may be smaller,
-    unless ``drop_last``. Arrays are neither converted nor copied as a whole: batches are views in the arrays' order,
-    gathers when shuffled.
+    ``data`` is ``(x, y)`` or ``(x, y, sample_weight)``, as `as_dataset` takes it, or a :class:`Dataset`. The last batch
+    may be smaller, unless ``drop_last``. Arrays are neither converted nor copied as a whole: batches are views in the
+    arrays' order, gathers when shuffled.
 
     >>> x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
     >>> [labels.tolist() for _, labels in Batches((x, y), 2)]
@@ -135,7 +168,7 @@ class Batches:
 
     def __init__(
         self,
-        data: tuple[Any, Any] | Dataset,
+        data: tuple[Any, ...] | Dataset,
         batch_size: int,
         *,
         rng: np.random.Generator | None = None,
@@ -161,7 +194,7 @@ class Batches:
         full, rest = divmod(len(self.data), self.batch_size)
         return full if self.drop_last or not rest else full + 1
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         n = len(self.data)
         first, self._first = self._first, 0
         self._begin = chance.state(self)
@@ -171,7 +204,7 @@ class Batches:
                 self._batch = k + 1
                 part = slice(k * self.batch_size, min((k + 1) * self.batch_size, n))
                 self.indices = np.arange(part.start, part.stop) if order is None else order[part]
-                views = order is None and isinstance(self.data, (ArrayDataset, GroupedDataset))
+                views = order is None and isinstance(unweighted(self.data), (ArrayDataset, GroupedDataset))
                 yield self.data[part if views else self.indices]
         finally:  # an iteration that was left is over, too
             self._batch, self._begin = 0, chance.state(self)
@@ -180,7 +213,7 @@ class Batches:
         """Return where the last iteration is, with the random generators of the data set (its attributes); or what the
         data set's own ``state_dict`` returns, if it has one.
         """
-        data: Any = self.data
+        data = unweighted(self.data)
         own = data.state_dict() if hasattr(data, "state_dict") else chance.state(data)
         return {"batch": self._batch, "begin": self._begin, "data": own}
 
@@ -193,13 +226,18 @@ class Batches:
         if not isinstance(batch, int) or not 0 <= batch <= len(self):
             raise DataError(f"the data have {len(self)} batches, the state is at batch {batch!r}")
         chance.load_state(self, state["begin"])
-        data: Any = self.data
+        data = unweighted(self.data)
         if hasattr(data, "load_state_dict"):
             data.load_state_dict(state["data"])
         else:
             chance.load_state(data, state["data"])
         self._batch = self._first = batch
         self._begin = state["begin"]
+
+
+def unweighted(data: Any) -> Any:
+    """Return the data that a WeightedDataset is made of; others as they are."""
+    return data.data if isinstance(data, WeightedDataset) else data
 
 
 def split(x: npt.NDArray[Any], y: npt.NDArray[Any], fraction: float, rng: np.random.Generator) -> Split:
