@@ -54,7 +54,7 @@ _HOMES = {
     ),
     "losses": ("BCELoss", "CrossEntropyLoss", "L1Loss", "MSELoss"),
     "model": ("Model", "Sequential"),
-    "optim": ("SGD", "Adam", "AdamW", "MaxNorm", "clip_grad_norm"),
+    "optim": ("SGD", "Adagrad", "Adam", "AdamW", "Lion", "MaxNorm", "RMSprop", "clip_grad_norm", "clip_grad_value"),
     "recalibrate": ("recalibrate_batchnorm",),
     "lr_finder": ("LRFinder",),
     "schedules": ("CosineLR", "OneCycleLR", "StepLR"),

@@ -52,7 +52,7 @@ from cnnlib.layers import (
 from cnnlib.losses import BCELoss, CrossEntropyLoss, L1Loss, MSELoss
 from cnnlib.lr_finder import LRFinder
 from cnnlib.model import Model, Sequential
-from cnnlib.optim import SGD, Adam, AdamW, MaxNorm, clip_grad_norm
+from cnnlib.optim import SGD, Adagrad, Adam, AdamW, Lion, MaxNorm, RMSprop, clip_grad_norm, clip_grad_value
 from cnnlib.recalibrate import recalibrate_batchnorm
 from cnnlib.schedules import CosineLR, OneCycleLR, StepLR
 from cnnlib.serialize import load
@@ -60,6 +60,7 @@ from cnnlib.trainer import Trainer
 
 __all__ = [
     "SGD",
+    "Adagrad",
     "Adam",
     "AdamW",
     "AdaptiveAvgPool2d",
@@ -88,6 +89,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Linear",
+    "Lion",
     "MSELoss",
     "MaxNorm",
     "MaxPool2d",
@@ -97,6 +99,7 @@ __all__ = [
     "OneCycleLR",
     "PReLU",
     "Parameter",
+    "RMSprop",
     "ReLU",
     "Reciprocal",
     "ReduceLROnPlateau",
@@ -111,6 +114,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "clip_grad_norm",
+    "clip_grad_value",
     "config",
     "datasets",
     "drawing",

@@ -39,6 +39,9 @@ loss: _Instances
 all_finite: _Instances
 sgd_step: _Instances
 adam_step: _Instances
+rmsprop_step: _Instances
+adagrad_step: _Instances
+lion_step: _Instances
 
 ADD: int
 SUBTRACT: int

@@ -553,24 +553,7 @@ def all_finite(const real[::1] x):
     return finite
 
 
-def sgd_step(real[::1] w, real[::1] v, const real[::1] g, double lr, double momentum, double decay, bint nesterov):
-    demand(0 < w.shape[0] == g.shape[0] and (v is None or v.shape[0] == g.shape[0]))
-    cdef real *velocity = &v[0] if v is not None else NULL
-    with nogil:
-        if real is float:
-            cnn_sgd_step_f32(&w[0], velocity, &g[0], w.shape[0], lr, momentum, decay, nesterov)
-        else:
-            cnn_sgd_step_f64(&w[0], velocity, &g[0], w.shape[0], lr, momentum, decay, nesterov)
-
-
-def adam_step(real[::1] w, real[::1] m, real[::1] v, const real[::1] g, double step, double lr, double beta1, double beta2, double eps, double decay,
-              bint decoupled):
-    demand(0 < w.shape[0] == g.shape[0] == m.shape[0] == v.shape[0] and step >= 1)
-    with nogil:
-        if real is float:
-            cnn_adam_step_f32(&w[0], &m[0], &v[0], &g[0], w.shape[0], step, lr, beta1, beta2, eps, decay, decoupled)
-        else:
-            cnn_adam_step_f64(&w[0], &m[0], &v[0], &g[0], w.shape[0], step, lr, beta1, beta2, eps, decay, decoupled)
+include "_updates.pxi"
 
 
 cdef tuple names(const char *const *list):

@@ -209,7 +209,20 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
     /* In place on w, m and v: g' = g + decay*w (or, decoupled, w *= 1 - lr*decay); m = beta1*m + (1-beta1)*g';     \
      * v = beta2*v + (1-beta2)*g'^2; w -= lr/(1-beta1^step) * m / (sqrt(v/(1-beta2^step)) + eps). step >= 1. */     \
     void cnn_adam_step_##T(R *w, R *m, R *v, const R *g, ptrdiff_t size, double step, double lr, double beta1,      \
-                           double beta2, double eps, double decay, int decoupled);                              \
+                           double beta2, double eps, double decay, int decoupled);                                  \
+    /* In place on w, v, m and velocity: g' = g + decay*w; v = alpha*v + (1-alpha)*g'^2; m = alpha*m + (1-alpha)*g';\
+     * s = g' / (sqrt(max(v - m^2, 0)) + eps); velocity = momentum*velocity + s; w -= lr*velocity. m may be NULL: 0;\
+     * velocity may be NULL: w -= lr*s. */                                                                          \
+    void cnn_rmsprop_step_##T(R *w, R *v, R *m, R *velocity, const R *g, ptrdiff_t size, double lr, double alpha,   \
+                              double eps, double decay, double momentum);                                           \
+    /* In place on w and sum: g' = g + decay*w; sum += g'^2; w -= lr/(1+(step-1)*lr_decay) * g' / (sqrt(sum) + eps).\
+     * step >= 1. */                                                                                                \
+    void cnn_adagrad_step_##T(R *w, R *sum, const R *g, ptrdiff_t size, double step, double lr, double lr_decay,    \
+                              double eps, double decay);                                                            \
+    /* In place on w and m: w = (1-lr*decay)*w - lr * sign(beta1*m + (1-beta1)*g), sign 0 = 0;                      \
+     * then m = beta2*m + (1-beta2)*g. */                                                                           \
+    void cnn_lion_step_##T(R *w, R *m, const R *g, ptrdiff_t size, double lr, double beta1, double beta2,           \
+                           double decay);                                                                           \
                                                                                                                     \
     /* For benchmarks: 64 times n vector multiply-adds in registers for every thread, and how many floating-point   \
      * operations that was. Timed, it is the peak that other functions are measured by. */                          \

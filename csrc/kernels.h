@@ -198,6 +198,13 @@ typedef struct {
     K(sgd, (REAL *w, const REAL *g, REAL *v, ptrdiff_t n, const FN(cnn_sgd) * s))                                   \
     /* m, v: moving means of g' and g'^2; w -= rate * m / (sqrt(v)/root + eps), w first shrunk by `shrink` */       \
     K(adam, (REAL *w, const REAL *g, REAL *m, REAL *v, ptrdiff_t n, const FN(cnn_adam) * a))                        \
+    /* v, m (NULL if not centred): moving means of g'^2 and g'; s = g' / (sqrt(v - m^2) + eps), root of 0 if negative; \
+     * b (may be NULL) = momentum*b + s; w -= lr * (b ? b : s) */                                                   \
+    K(rmsprop, (REAL *w, const REAL *g, REAL *v, REAL *m, REAL *b, ptrdiff_t n, const FN(cnn_rmsprop) * r))         \
+    /* sum += g'^2; w -= rate * g' / (sqrt(sum) + eps) */                                                           \
+    K(adagrad, (REAL *w, const REAL *g, REAL *sum, ptrdiff_t n, const FN(cnn_adagrad) * a))                         \
+    /* w = shrink*w - lr * sign(beta1*m + (1-beta1)*g), sign 0 = 0; then m = beta2*m + (1-beta2)*g */               \
+    K(lion, (REAL *w, const REAL *g, REAL *m, ptrdiff_t n, const FN(cnn_lion) * s))                                 \
     /* *finite = 0 if one of n numbers in a row of x is NaN or infinite, else it stays */                           \
     K(finite, (int *finite, const REAL *x, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t stride))                          \
     /* n times s = s/2 + 1 on L lanes, dealt out to independent chains; *y = the sum of chains and lanes */         \
@@ -214,6 +221,18 @@ typedef struct {
     REAL shrink;                     /* w *= shrink before the update: the decoupled decay of AdamW */
     REAL rate, root;                 /* lr / (1 - beta1^t), sqrt(1 - beta2^t) */
 } FN(cnn_adam);
+
+typedef struct {
+    REAL lr, alpha, rest, eps, decay, momentum; /* rest = 1 - alpha */
+} FN(cnn_rmsprop);
+
+typedef struct {
+    REAL rate, decay, eps; /* rate = lr / (1 + (t - 1) * lr_decay) */
+} FN(cnn_adagrad);
+
+typedef struct {
+    REAL lr, beta1, beta2, rest1, rest2, shrink; /* as cnn_adam's */
+} FN(cnn_lion);
 
 typedef struct {
     int lanes;            /* L: elements of REAL in a vector */

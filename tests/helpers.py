@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import mmap
 import os
 import subprocess
@@ -20,6 +21,13 @@ from cnnlib import _kernels
 
 Array = np.ndarray[Any, Any]
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def torch_numbers() -> dict[str, Any]:
+    """Return the table of PyTorch's optimizers and schedules that data/make_torch_numbers.py made."""
+    text = (Path(__file__).parent / "data" / "torch_numbers.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
 
 
 def assert_close(actual: Array, expected: Array, sum_length: int = 1, term: float = 0.0) -> None:

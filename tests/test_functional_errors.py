@@ -56,8 +56,14 @@ GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
     "dropout": ({"x": (4, 5)}, {"p": 0.5, "seed": 3}),
     "sgd_step": ({"param": (3, 4), "grad": (3, 4), "velocity": (3, 4)}, {"lr": 0.1, "momentum": 0.9}),
     "adam_step": ({"param": (3, 4), "grad": (3, 4), "m": (3, 4), "v": (3, 4)}, {"step": 1, "lr": 0.1}),
+    "rmsprop_step": (
+        {"param": (3, 4), "grad": (3, 4), "v": (3, 4), "m": (3, 4), "velocity": (3, 4)},
+        {"lr": 0.1, "momentum": 0.9, "eps": 0.1},
+    ),
+    "adagrad_step": ({"param": (3, 4), "grad": (3, 4), "total": (3, 4)}, {"step": 1, "lr": 0.1}),
+    "lion_step": ({"param": (3, 4), "grad": (3, 4), "m": (3, 4)}, {"lr": 0.1}),
 }
-IN_PLACE = {"param", "velocity", "m", "v"}  # arguments that are written
+IN_PLACE = {"param", "velocity", "m", "v", "total"}  # arguments that are written
 ARGUMENTS = [(name, argument) for name, (arrays, _) in GOOD.items() for argument in arrays]
 INPUTS = [pair for pair in ARGUMENTS if pair[1] not in IN_PLACE]
 WRITTEN = [pair for pair in ARGUMENTS if pair[1] in IN_PLACE]
@@ -341,6 +347,11 @@ SPECIFIC = [
     ("sgd_step", {"grad": some(4, 3)}, ShapeError, ["grad", "(4, 3)", "(3, 4)"]),
     ("adam_step", {"m": some(4, 3)}, ShapeError, ["m", "(4, 3)", "(3, 4)"]),
     ("adam_step", {"step": 0}, CNNError, ["step"]),
+    ("rmsprop_step", {"velocity": None}, ConfigError, ["velocity", "momentum"]),
+    ("rmsprop_step", {"alpha": 1.0}, ConfigError, ["alpha"]),
+    ("adagrad_step", {"step": 0}, CNNError, ["step"]),
+    ("adagrad_step", {"lr_decay": -1}, ConfigError, ["lr_decay"]),
+    ("lion_step", {"beta2": 1}, ConfigError, ["beta2"]),
 ]
 
 
@@ -359,7 +370,10 @@ def test_a_refused_call_writes_nothing() -> None:
     np.testing.assert_array_equal(param, before)
 
 
-@pytest.mark.parametrize(("name", "argument"), [("sgd_step", "velocity"), ("adam_step", "m"), ("adam_step", "v")])
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("sgd_step", "velocity"), ("adam_step", "m"), ("adam_step", "v"), ("rmsprop_step", "m"), ("lion_step", "m")],
+)
 def test_optimizer_state_may_not_be_the_parameter(name, argument) -> None:
     arguments = good(name)
     arguments[argument] = arguments["param"]

@@ -137,7 +137,8 @@ ANY_SHAPE = {
     "tanh",
 }
 ANY_SHAPE |= {"leaky_relu", "dropout", "relu_backward", "sigmoid_backward", "tanh_backward", "leaky_relu_backward"}
-ANY_SHAPE |= {"sgd_step", "adam_step"}
+ANY_SHAPE |= {"sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "lion_step"}
+MAY_BE_NONE = {("sgd_step", "velocity"), ("rmsprop_step", "m")}
 PAIRS = [(name, argument) for name, (arrays, _) in FUNCTIONS.items() for argument in arrays]
 
 
@@ -190,7 +191,7 @@ def test_functions(name: str, argument: str) -> None:
         else:
             check = assert_refused if kind in REFUSED else assert_as_its_copy
         optional = inspect.signature(getattr(functional, name)).parameters[argument].default is None
-        if kind == "None" and (optional or (name, argument) == ("sgd_step", "velocity")):
+        if kind == "None" and (optional or (name, argument) in MAY_BE_NONE):
             continue
         if name == "cross_entropy" and argument == "target" and kind in ("int64",):
             continue

@@ -63,6 +63,9 @@ def good() -> dict[str, list[Any]]:
         "loss": [f(6), f(6), f(6), 2, 1],
         "sgd_step": [f(5), f(5), f(5), 0.1, 0.9, 0.0, False],
         "adam_step": [f(5), f(5), f(5), f(5), 1, 0.1, 0.9, 0.999, 1e-8, 0.0, False],
+        "rmsprop_step": [f(5), f(5), f(5), f(5), f(5), 0.1, 0.99, 1e-8, 0.0, 0.9],
+        "adagrad_step": [f(5), f(5), f(5), 1, 0.1, 0.0, 1e-10, 0.0],
+        "lion_step": [f(5), f(5), f(5), 0.1, 0.9, 0.99, 0.0],
     }
 
 
@@ -119,6 +122,9 @@ OUTPUTS = {
     "max_pool2d_forward": (0, 1),
     "sgd_step": (0, 1),
     "adam_step": (0, 1, 2),
+    "rmsprop_step": (0, 1, 2, 3),
+    "adagrad_step": (0, 1),
+    "lion_step": (0, 1),
     "prelu_grad": (0, 1),
     "batch_moments": (0, 1),
     "batch_norm_grad": (0, 1, 2),

@@ -190,6 +190,12 @@ def elementwise(make: Make) -> None:
         functional.sgd_step(make(length), make(length), None, 0.1)
         functional.sgd_step(make(length), make(length), make(length), 0.1, 0.9)
         functional.adam_step(make(length), make(length), make(length), make(length) ** 2, 1, 0.1)
+        functional.rmsprop_step(make(length), make(length), make(length) ** 2, None, None, 0.1)
+        functional.rmsprop_step(
+            make(length), make(length), make(length) ** 2, make(length), make(length), 0.1, momentum=0.9
+        )
+        functional.adagrad_step(make(length), make(length), make(length) ** 2, 1, 0.1)
+        functional.lion_step(make(length), make(length), make(length), 0.1)
         for shape in ((3, length), (length, 3), (2, 3, length, 2)):
             channels(make, make(*shape))
         for n in (1, 3):

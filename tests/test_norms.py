@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cnnlib import optim
 from cnnlib.errors import ConfigError, TrainingError
 from cnnlib.layers import Conv2d, Flatten, Linear, Parameter, ReLU
 from cnnlib.losses import MSELoss
 from cnnlib.model import Sequential
 from cnnlib.optim import SGD, MaxNorm, clip_grad_norm
 from cnnlib.trainer import Trainer
-from tests.helpers import normal
+from tests.helpers import normal, torch_numbers
 
 
 def parameters(rng: np.random.Generator, dtype: type = np.float64) -> dict[str, Parameter]:
@@ -54,6 +55,30 @@ def test_clipping_agrees_with_pytorch(rng: np.random.Generator) -> None:
     assert clip_grad_norm(found, 1.5) == pytest.approx(float(torch.nn.utils.clip_grad_norm_(theirs, 1.5)))
     for ours, their in zip(gradients(found), theirs, strict=True):
         np.testing.assert_allclose(ours, their.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["clip_grad_norm", "clip_grad_value"])
+def test_clipping_is_that_of_pytorchs_table(name: str, dtype: type) -> None:
+    for row in torch_numbers()[name]:
+        found = {str(i): Parameter(np.zeros(len(grad), dtype)) for i, grad in enumerate(row["before"])}
+        for parameter, grad in zip(found.values(), row["before"], strict=True):
+            parameter.grad = np.array(grad, dtype)
+        getattr(optim, name)(found, row["limit"])
+        for ours, theirs in zip(gradients(found), row["after"], strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6 if dtype is np.float32 else 1e-12)
+
+
+def test_clipping_by_value_keeps_nan_and_leaves_frozen_gradients_out(dtype: type) -> None:
+    found = {name: Parameter(np.zeros(3, dtype)) for name in ("w", "frozen", "none")}
+    for name in ("w", "frozen"):
+        found[name].grad = np.array([np.nan, np.inf, -0.5], dtype)
+    found["frozen"].frozen = True
+    optim.clip_grad_value(found, 0.75)
+    np.testing.assert_array_equal(found["w"].grad, np.array([np.nan, 0.75, -0.5], dtype))
+    np.testing.assert_array_equal(found["frozen"].grad, np.array([np.nan, np.inf, -0.5], dtype))
+    for bad in (0, -1.0, np.nan, np.inf, True, "1"):
+        with pytest.raises(ConfigError, match="clip_value"):
+            optim.clip_grad_value(found, bad)  # type: ignore[arg-type]
 
 
 def test_clipping_leaves_frozen_gradients_out(rng: np.random.Generator) -> None:

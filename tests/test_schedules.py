@@ -7,8 +7,10 @@ import math
 
 import pytest
 
+from cnnlib import schedules
 from cnnlib.errors import ConfigError
 from cnnlib.schedules import CosineLR, StepLR
+from tests.helpers import torch_numbers
 
 
 @pytest.mark.parametrize(("epoch", "factor"), [(0, 1), (2.99, 1), (3, 0.1), (5.5, 0.1), (6, 0.01), (30, 1e-10)])
@@ -30,6 +32,13 @@ def test_step_falls_after_every_step_size_epochs(epoch, factor):
 )
 def test_cosine_rises_linearly_then_falls_along_the_cosine(epoch, lr):
     assert CosineLR(0.1, epochs=6, min_lr=0.01, warmup=2)(epoch) == pytest.approx(lr, rel=1e-12)
+
+
+@pytest.mark.parametrize("row", torch_numbers()["schedules"], ids=lambda row: f"{row['name']}{row['settings']}")
+def test_rates_are_those_of_pytorch(row):
+    """Of warm-up, too: PyTorch's SequentialLR of LinearLR and CosineAnnealingLR."""
+    schedule = getattr(schedules, row["name"])(**row["settings"])
+    assert [schedule(epoch) for epoch in range(len(row["rates"]))] == pytest.approx(row["rates"], rel=1e-12)
 
 
 def test_cosine_without_warmup_starts_at_the_top():

@@ -19,23 +19,10 @@ from cnnlib.optim import SGD, Adam
 from cnnlib.schedules import CosineLR, OneCycleLR
 from cnnlib.selftest import nets
 from cnnlib.trainer import Trainer
+from tests.helpers import torch_numbers
 
-# What torch.optim.lr_scheduler (2.13) makes of these values of a loss.
-MEASURED = [1.013, 0.987, 1.064, 1.01, 0.946, 1.036, 1.13, 1.095, 0.93, 0.873, 0.938, 1.004, 0.767, 0.978, 0.875]
-MEASURED += [0.927, 0.946, 0.968, 1.041, 1.104, 0.987, 1.137, 0.933, 1.035, 1.09, 1.009, 0.926, 0.908, 0.954, 1.022]
-PLATEAUS: list[tuple[dict[str, Any], list[float]]] = [
-    (
-        {"factor": 0.5, "patience": 1},
-        [1, 1, 1, *[0.5] * 3, *[0.25] * 5, *[0.125] * 3, *(2.0 ** -(4 + i // 2) for i in range(16))],
-    ),
-    (
-        {"factor": 0.5, "patience": 2, "cooldown": 3, "threshold": 0.05},
-        [*[1] * 3, *[0.5] * 12, *[0.25] * 6, *[0.125] * 6, *[0.0625] * 3],
-    ),
-    ({"factor": 0.1, "patience": 0, "mode": "max", "min_lr": 1e-3}, [1, 0.1, 0.1, 0.01, *[0.001] * 26]),
-]
-ONE_CYCLE = [0.004, 0.0290474, 0.07804908, 0.09997581, 0.09445413, 0.08029842]
-ONE_CYCLE += [0.06025806, 0.03822539, 0.01847966, 0.00485598, 4e-07]  # max_lr 0.1, every tenth of 101 steps
+NUMBERS = torch_numbers()
+PLATEAUS = [(case["settings"], case["rates"]) for case in NUMBERS["plateau"]["cases"]]
 
 
 def _trainer(*callbacks: Any, lr: Any = 1.0) -> Trainer:
@@ -49,7 +36,7 @@ def test_plateau_reduces_as_pytorch_does(settings: dict[str, Any], rates: list[f
     trainer = _trainer(plateau)
     plateau.on_fit_begin(trainer)
     found = []
-    for epoch, value in enumerate(MEASURED, 1):
+    for epoch, value in enumerate(NUMBERS["plateau"]["measured"], 1):
         if epoch == 11:  # what it remembers can be kept
             kept = plateau.state_dict()
             plateau = ReduceLROnPlateau("loss", **settings)
@@ -92,12 +79,19 @@ def test_plateau_refuses_what_it_cannot_do() -> None:
             ReduceLROnPlateau("loss", **settings)
 
 
-def test_one_cycle_is_pytorchs() -> None:
-    """PyTorch rises over the first 0.3 · 101 - 1 of its 100 intervals, this over 0.3 of the epochs."""
+@pytest.mark.parametrize("case", NUMBERS["one_cycle"])
+def test_one_cycle_is_pytorchs(case: dict[str, Any]) -> None:
+    """Of n steps PyTorch rises over the first pct_start · n - 1 of n - 1 intervals, this over pct_start of epochs."""
+    schedule = OneCycleLR(epochs=1, **case["settings"])
+    share, last = schedule.pct_start, case["steps"] - 1
+    top = share * case["steps"] - 1
+    for step, rate in enumerate(case["rates"]):
+        epoch = share * step / top if step <= top else share + (1 - share) * (step - top) / (last - top)
+        assert schedule(epoch) == pytest.approx(rate, rel=1e-9)
+
+
+def test_one_cycle_beyond_its_ends() -> None:
     schedule = OneCycleLR(0.1, epochs=1)
-    for step, rate in zip(range(0, 101, 10), ONE_CYCLE, strict=True):
-        epoch = 0.3 * step / 29.3 if step <= 29.3 else 0.3 + 0.7 * (step - 29.3) / 70.7
-        assert schedule(epoch) == pytest.approx(rate, rel=1e-5)
     assert schedule(7.0) == schedule(1.0)
     assert OneCycleLR(0.1, 5, pct_start=0)(0) == 0.1
     assert OneCycleLR(0.1, 5, pct_start=1)(5) == 0.1

@@ -33,10 +33,11 @@ from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2
 from cnnlib.functional.pooling import max_pool2d_winners as max_pool2d_winners
 from cnnlib.functional.pooling import max_pool2d_winners_backward as max_pool2d_winners_backward
 from cnnlib.functional.regularization import dropout
-from cnnlib.functional.updates import adam_step, sgd_step
+from cnnlib.functional.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
 from cnnlib.reference import as_input
 
 __all__ = [
+    "adagrad_step",
     "adam_step",
     "add",
     "affine",
@@ -58,6 +59,7 @@ __all__ = [
     "leaky_relu_backward",
     "linear",
     "linear_backward",
+    "lion_step",
     "max_pool2d",
     "max_pool2d_backward",
     "mse_loss",
@@ -67,6 +69,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "relu_backward",
+    "rmsprop_step",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",

@@ -14,7 +14,7 @@ from cnnlib.errors import ConfigError, TrainingError
 if TYPE_CHECKING:
     from cnnlib.layers.parameter import Parameter
 
-__all__ = ["MaxNorm", "clip_grad_norm"]
+__all__ = ["MaxNorm", "clip_grad_norm", "clip_grad_value"]
 
 
 def clip_grad_norm(parameters: Mapping[str, Parameter], max_norm: float) -> float:
@@ -51,6 +51,27 @@ def clip_grad_norm(parameters: Mapping[str, Parameter], max_norm: float) -> floa
         for gradient in gradients.values():
             gradient *= min(1.0, max_norm / (norm + 1e-6))
     return norm
+
+
+def clip_grad_value(parameters: Mapping[str, Parameter], clip_value: float) -> None:
+    """Bring every element of every gradient, in place, into -clip_value … clip_value; a NaN stays one.
+
+    In the form of ``torch.nn.utils.clip_grad_value_``. To be called between backward and the optimizer's step; a
+    Trainer does it with ``clip_value=``. The direction of the step changes; that of `clip_grad_norm` does not.
+
+    Raises ConfigError for a clip_value that is not positive.
+
+    >>> from cnnlib.layers.parameter import Parameter
+    >>> w = Parameter(np.array([0.0, 0.0]))
+    >>> w.grad = np.array([0.5, -40.0])
+    >>> clip_grad_value({"w": w}, clip_value=1.0)
+    >>> w.grad
+    array([ 0.5, -1. ])
+    """
+    clip_value = _positive("clip_grad_value: clip_value", clip_value)
+    for parameter in parameters.values():
+        if parameter.grad is not None and not parameter.frozen:
+            np.clip(parameter.grad, -clip_value, clip_value, out=parameter.grad)
 
 
 class MaxNorm:

@@ -34,9 +34,10 @@ from cnnlib.reference.shared import Array as Array
 from cnnlib.reference.shared import Gradients as Gradients
 from cnnlib.reference.shared import Needs as Needs
 from cnnlib.reference.shared import Outs as Outs
-from cnnlib.reference.updates import adam_step, sgd_step
+from cnnlib.reference.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
 
 __all__ = [
+    "adagrad_step",
     "adam_step",
     "add",
     "affine",
@@ -58,6 +59,7 @@ __all__ = [
     "leaky_relu_backward",
     "linear",
     "linear_backward",
+    "lion_step",
     "max_pool2d",
     "max_pool2d_backward",
     "mse_loss",
@@ -67,6 +69,7 @@ __all__ = [
     "reciprocal",
     "relu",
     "relu_backward",
+    "rmsprop_step",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",

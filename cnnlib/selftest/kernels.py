@@ -200,6 +200,11 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         for decoupled in (False, True):
             settings = {"step": 3, "lr": 0.1, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.01}
             yield Case("adam_step", (x, grad, velocity, normal(size=size) ** 2), settings | {"decoupled": decoupled})
+        square, mean = normal(size=size) ** 2 + 4, normal(size=size)  # a mean of squares is no less than the mean's
+        yield Case("rmsprop_step", (x, grad, square, mean / 2, velocity), {"lr": 0.1, "momentum": 0.9})
+        yield Case("rmsprop_step", (x, grad, square, None, None), {"lr": 0.1, "weight_decay": 0.01})
+        yield Case("adagrad_step", (x, grad, square), {"step": 3, "lr": 0.1, "lr_decay": 0.1})
+        yield Case("lion_step", (x, normal(size=size), mean), {"lr": 0.1, "weight_decay": 0.01})
     for sizes in ((2, 1), (65, 17), (3, 5, 2, 9), (5, 33, 7, 7)):
         x, grad = normal(size=sizes), normal(size=sizes)
         weight, bias, mean = normal(size=(3, sizes[1]))

@@ -1,11 +1,11 @@
-/* Activations, the loss and the optimizers' updates: an array is cut into chunks, rows into bands. */
+/* Activations and the loss: an array is cut into chunks, rows into bands. */
 
 #define CHUNK 16384
 
 typedef struct {
     const FN(cnn_table) * table;
     FN(cnn_fill) fill;
-    REAL *y, *m, *v;
+    REAL *y;
     const REAL *a, *b, *c; /* inputs */
     ptrdiff_t size;
     int stream;
@@ -13,8 +13,6 @@ typedef struct {
     void (*map_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int stream);
     cnn_operation operation;
     REAL slope, scale, offset;
-    FN(cnn_sgd) sgd;
-    FN(cnn_adam) adam;
 } FN(chunked);
 
 static void FN(chunk_task)(const void *context, ptrdiff_t task, int thread) {
@@ -48,8 +46,6 @@ FILL(affine, v->table->affine(y, v->a + i, n, stream, v->scale, v->offset))
 FILL(reciprocal, v->table->reciprocal(y, v->a + i, n, stream, v->scale))
 FILL(leaky_relu, v->table->leaky_relu(y, v->a + i, &v->slope, n, 0, stream))
 FILL(leaky_relu_grad, v->table->leaky_relu_grad(y, v->a + i, v->b + i, &v->slope, n, 0, stream))
-FILL(sgd, v->table->sgd(y, v->a + i, v->v ? v->v + i : NULL, n, &v->sgd))
-FILL(adam, v->table->adam(y, v->a + i, v->m + i, v->v + i, n, &v->adam))
 #undef FILL
 
 #define MAP(name, work)                                                                          \
@@ -118,20 +114,6 @@ int FN(cnn_all_finite)(const REAL *x, ptrdiff_t size) {
     const FN(looked_at) v = {FN(cnn_kernels)(), x, size, &finite};
     cnn_parallel_for(cnn_threads_for((double)size / 4), cnn_ceil_div(size, CHUNK), FN(finite_task), &v);
     return finite;
-}
-
-void FN(cnn_sgd_step)(REAL *w, REAL *velocity, const REAL *g, ptrdiff_t size, double lr, double momentum, double decay,
-                      int nesterov) {
-    FN(chunked) v = {.y = w, .v = velocity, .a = g, .b = w, .size = size,
-                     .sgd = FN(sgd_settings)(lr, momentum, decay, nesterov)};
-    FN(chunked_run)(&v, FN(sgd_fill), 1);
-}
-
-void FN(cnn_adam_step)(REAL *w, REAL *m, REAL *v2, const REAL *g, ptrdiff_t size, double step, double lr, double beta1,
-                       double beta2, double eps, double decay, int decoupled) {
-    FN(chunked) v = {.y = w, .m = m, .v = v2, .a = g, .b = w, .size = size,
-                     .adam = FN(adam_settings)(step, lr, beta1, beta2, eps, decay, decoupled)};
-    FN(chunked_run)(&v, FN(adam_fill), 1);
 }
 
 /* ---- rows of scores: softmax and cross-entropy ------------------------------------------------------------- */

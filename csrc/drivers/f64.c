@@ -27,6 +27,7 @@
 #include "dense.c"
 #include "dense_grad.c"
 #include "elementwise.c"
+#include "updates.c"
 #include "channels.c"
 #include "losses.c"
 #include "dropout.c"

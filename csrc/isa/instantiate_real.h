@@ -5,6 +5,7 @@
 #include "../kernels/depthwise.c"
 #include "../kernels/dense.c"
 #include "../kernels/elementwise.c"
+#include "../kernels/updates.c"
 #include "../kernels/activation.c"
 #include "../kernels/losses.c"
 #include "../kernels/random.c"
