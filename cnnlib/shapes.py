@@ -18,10 +18,12 @@ from cnnlib.errors import ConfigError, ShapeError
 __all__ = [
     "MOST_ELEMENTS",
     "IntPair",
+    "IntSingle",
     "Padding",
     "ReceptiveField",
     "conv2d_multiply_adds",
     "conv2d_output_shape",
+    "conv_transpose2d_output_shape",
     "linear_multiply_adds",
     "output_size",
     "pair",
@@ -29,9 +31,11 @@ __all__ = [
     "pool2d_output_shape",
     "resolve_padding",
     "same_padding",
+    "single",
 ]
 
 IntPair = int | tuple[int, int]
+IntSingle = int | tuple[int]
 Padding = int | tuple[int, int] | str
 
 # What the kernels take: far beyond any image, and it stops a mistyped size before memory is asked for.
@@ -57,6 +61,19 @@ def pair(value: Any, name: str, minimum: int = 0) -> tuple[int, int]:
         return _integer(value[0], name, minimum), _integer(value[1], name, minimum)
     number = _integer(value, name, minimum)
     return number, number
+
+
+def single(value: Any, name: str, minimum: int = 0) -> int:
+    """Return `value`, an int or a tuple of one, as an int; raises ConfigError as `pair` does.
+
+    >>> single(3, "kernel_size"), single((3,), "kernel_size")
+    (3, 3)
+    """
+    if isinstance(value, (tuple, list)):
+        if len(value) != 1:
+            raise ConfigError(f"{name} = {value!r}: expected an int, as there is one axis")
+        value = value[0]
+    return _integer(value, name, minimum)
 
 
 def output_size(
@@ -157,6 +174,58 @@ def conv2d_output_shape(
     paddings = resolve_padding(padding, (weight_shape[2], weight_shape[3]), dilation, stride)
     strides, dilations = pair(stride, "stride", 1), pair(dilation, "dilation", 1)
     return _windows_shape(x_shape, out_channels, weight_shape[2:], strides, paddings, dilations)
+
+
+def conv_transpose2d_output_shape(
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    stride: IntPair = 1,
+    padding: IntPair = 0,
+    output_padding: IntPair = 0,
+    groups: int = 1,
+    dilation: IntPair = 1,
+) -> tuple[int, ...]:
+    """Return the shape of a transposed convolution's output: that of the input which a convolution would shrink to x.
+
+    Shapes: x (N, C, H, W) or (C, H, W); weight (C, K / groups, KH, KW); result (N, K, H', W') or (K, H', W') with
+    H' = (H - 1) stride - 2 padding + dilation (KH - 1) + 1 + output_padding.
+    Raises ShapeError for ranks, channels or groups that do not fit together and if nothing is left of the output,
+    ConfigError for impossible settings: an output_padding of at least both stride and dilation among them.
+
+    >>> conv_transpose2d_output_shape((64, 7, 7), (64, 32, 3, 3), stride=2, padding=1, output_padding=1)
+    (32, 14, 14)
+    """
+    x_shape, weight_shape = _image_shape(x_shape, "x"), tuple(weight_shape)
+    if len(weight_shape) != 4 or min(weight_shape) < 1:
+        raise ShapeError(
+            f"weight has shape {weight_shape}: expected (in_channels, out_channels/groups, kernel height, kernel width)"
+        )
+    groups = _integer(groups, "groups", 1)
+    if x_shape[-3] != weight_shape[0] or weight_shape[0] % groups:
+        raise ShapeError(
+            f"x of shape {x_shape} has {x_shape[-3]} channels, but weight of shape {weight_shape} with groups={groups} "
+            f"takes {weight_shape[0]}: expected weight.shape[0] == x.shape[-3], and groups to divide it"
+        )
+    axes = zip(
+        ("height", "width"),
+        x_shape[-2:],
+        weight_shape[2:],
+        pair(stride, "stride", 1),
+        pair(padding, "padding"),
+        pair(output_padding, "output_padding"),
+        pair(dilation, "dilation", 1),
+        strict=True,
+    )
+    sizes = []
+    for axis, size, kernel, step, pad, extra, spread in axes:
+        if extra and extra >= max(step, spread):
+            raise ConfigError(
+                f"output_padding = {output_padding}: must be smaller than stride = {stride} or dilation = {dilation}"
+            )
+        sizes.append((size - 1) * step - 2 * pad + _reach(kernel, spread) + extra)
+        if sizes[-1] < 1:
+            raise ShapeError(f"x of shape {x_shape}: {axis} {size} leaves no output at padding {pad}: use less")
+    return _representable((*x_shape[:-3], groups * weight_shape[1], *sizes))
 
 
 def pool2d_geometry(
@@ -323,7 +392,11 @@ def _windows_shape(
             ("height", "width"), x_shape[-2:], kernels, strides, paddings, dilations, strict=True
         )
     )
-    shape = (*x_shape[:-3], channels, height, width)
+    return _representable((*x_shape[:-3], channels, height, width))
+
+
+def _representable(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of an output if memory can hold it."""
     if math.prod(shape) > MOST_ELEMENTS:
         raise ShapeError(f"the output would have shape {shape}, too large for any memory: check padding and sizes")
     return shape

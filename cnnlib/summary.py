@@ -99,7 +99,9 @@ def _field(layer: Layer, inputs: Sequence[Fields]) -> Fields:
         height.append(field[0])
         width.append(field[1])
     windows = layer.windows()
-    if windows is not None:
+    if windows == ():
+        return _NONE
+    if windows:
         return height[0].then(ReceptiveField.of(*windows[0])), width[0].then(ReceptiveField.of(*windows[1]))
     try:
         return _union(height), _union(width)

@@ -23,6 +23,8 @@ def some(*shape: int, dtype: type = np.float32) -> Array:
 GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
     "conv2d": ({"x": (2, 4, 6, 5), "weight": (6, 2, 3, 3), "bias": (6,)}, {"padding": 1, "groups": 2}),
     "conv2d_backward": ({"grad_output": (2, 6, 4, 3), "x": (2, 4, 6, 5), "weight": (6, 4, 3, 3)}, {}),
+    "conv_transpose2d": ({"x": (2, 4, 3, 5), "weight": (4, 3, 3, 3), "bias": (6,)}, {"stride": 2, "groups": 2}),
+    "conv_transpose2d_backward": ({"grad_output": (2, 6, 5, 7), "x": (2, 4, 3, 5), "weight": (4, 6, 3, 3)}, {}),
     "max_pool2d": ({"x": (2, 3, 6, 5)}, {"kernel_size": 2}),
     "max_pool2d_backward": ({"grad_output": (2, 3, 3, 2), "x": (2, 3, 6, 5)}, {"kernel_size": 2}),
     "avg_pool2d": ({"x": (2, 3, 6, 5)}, {"kernel_size": 2}),
@@ -117,7 +119,10 @@ def test_mixed_precision(name, argument, dtype) -> None:
 
 
 # The batch of these is free, so that a longer array is a good one.
-FREE = [(name, "x") for name in ("conv2d", "linear", "max_pool2d", "avg_pool2d", "softmax", "prelu", "batch_norm")]
+FREE = [
+    (name, "x")
+    for name in ("conv2d", "conv_transpose2d", "linear", "max_pool2d", "avg_pool2d", "softmax", "prelu", "batch_norm")
+]
 ANY_SHAPE = [
     (name, "x")
     for name in ("relu", "sigmoid", "tanh", "leaky_relu", "batch_moments", "affine", "reciprocal", "dropout")
@@ -303,6 +308,14 @@ SPECIFIC = [
     ("conv2d", {"padding": 2**30}, ShapeError, ["padding", "large"]),
     ("conv2d_backward", {"grad_output": some(2, 6, 4, 4)}, ShapeError, ["grad_output", "(2, 6, 4, 4)", "(2, 6, 4, 3)"]),
     ("conv2d_backward", {"grad_output": some(2, 5, 4, 3)}, ShapeError, ["grad_output", "(2, 5, 4, 3)", "(2, 6, 4, 3)"]),
+    ("conv_transpose2d", {"x": some(2, 3, 3, 5)}, ShapeError, ["(2, 3, 3, 5)", "(4, 3, 3, 3)", "weight.shape[0]"]),
+    ("conv_transpose2d", {"groups": 3}, ShapeError, ["groups=3", "(4, 3, 3, 3)"]),
+    ("conv_transpose2d", {"bias": some(3)}, ShapeError, ["bias", "(3,)", "(6,)"]),
+    ("conv_transpose2d", {"output_padding": 2}, ConfigError, ["output_padding = 2", "stride"]),
+    ("conv_transpose2d", {"padding": 4}, ShapeError, ["height 3", "padding 4"]),
+    ("conv_transpose2d", {"padding": "same"}, ConfigError, ["padding", "same"]),
+    ("conv_transpose2d", {"stride": 2**29}, ShapeError, ["large"]),
+    ("conv_transpose2d_backward", {"grad_output": some(2, 6, 5, 6)}, ShapeError, ["(2, 6, 5, 6)", "(2, 6, 5, 7)"]),
     ("max_pool2d", {"kernel_size": 7}, ShapeError, ["height 6", "7"]),
     ("max_pool2d", {"kernel_size": 0}, ConfigError, ["kernel_size"]),
     ("max_pool2d", {"padding": 2}, ConfigError, ["padding", "half"]),

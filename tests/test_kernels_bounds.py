@@ -82,6 +82,9 @@ def convolutions(make: Make) -> set[str]:
         shape = conv2d_output_shape(x.shape, weight.shape, *window, groups)
         functional.conv2d(x, weight, bias, *window, groups)
         functional.conv2d_backward(make(*shape), x, weight, *window, groups)
+        stride, padding, dilation = window
+        larger = functional.conv_transpose2d(make(*shape), weight, make(c), stride, padding, 0, groups, dilation)
+        functional.conv_transpose2d_backward(larger, make(*shape), weight, stride, padding, 0, groups, dilation)
         options = *itertools.chain(*(pair(value, "window") for value in window)), groups
         layout = n, *shape[2:], 0, 0, 0, 0
         ways |= {_kernels.conv2d_way(x.shape, weight.shape, options, layout, gradient) for gradient in (False, True)}

@@ -18,7 +18,10 @@ from cnnlib.layers import (
     BatchNorm1d,
     BatchNorm2d,
     Concat,
+    Conv1d,
     Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
     Divide,
     Dropout,
     Dropout2d,
@@ -69,6 +72,21 @@ ROWS = {
         (4, 5, 6),
         output=(6, 3, 8),
         weight=(6, 2, 3, 2),
+    ),
+    "conv1d": row(
+        lambda **k: Conv1d(4, 6, 3, 2, 1, 2, groups=2, rng=0, **k), (4, 7), output=(6, 3), weight=(6, 2, 3), bias=(6,)
+    ),
+    "conv_transpose2d": row(
+        lambda **k: ConvTranspose2d(2, 3, 3, rng=0, **k), (2, 3, 2), output=(3, 5, 4), weight=(2, 3, 3, 3), bias=(3,)
+    ),
+    "conv_transpose2d-general": row(
+        lambda **k: ConvTranspose2d(4, 6, (3, 2), (2, 3), (1, 0), (1, 2), 2, False, (1, 2), rng=0, **k),
+        (4, 3, 2),
+        output=(6, 6, 8),
+        weight=(4, 3, 3, 2),
+    ),
+    "conv_transpose1d": row(
+        lambda **k: ConvTranspose1d(2, 3, 3, 2, 1, 1, rng=0, **k), (2, 4), output=(3, 8), weight=(2, 3, 3), bias=(3,)
     ),
     "max_pool2d": row(lambda: MaxPool2d(2), (2, 5, 4), output=(2, 2, 2)),
     "max_pool2d-overlapping": row(lambda: MaxPool2d(3, stride=2, padding=1), (1, 5, 7), output=(1, 3, 4)),

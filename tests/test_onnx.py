@@ -20,7 +20,7 @@ from cnnlib.selftest import nets
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-PICTURE, VECTOR = (6, 9, 11), (7,)
+PICTURE, SERIES, VECTOR = (6, 9, 11), (6, 11), (7,)
 
 
 def run(model: Model, path: Path, *xs: Any) -> list[Any]:
@@ -74,6 +74,15 @@ LAYERS: dict[str, list[tuple[Layer, list[tuple[int, ...]]]]] = {
         (layers.Conv2d(6, 4, 3, rng=0), [PICTURE]),
         (layers.Conv2d(6, 9, (3, 5), (2, 1), (1, 2), groups=3, rng=0), [PICTURE]),
         (layers.Conv2d(6, 6, 3, padding="same", dilation=(1, 2), groups=6, bias=False, rng=0), [PICTURE]),
+    ],
+    "Conv1d": [
+        (layers.Conv1d(6, 4, 3, rng=0), [SERIES]),
+        (layers.Conv1d(6, 9, 4, 2, 1, 2, groups=3, bias=False, rng=0), [SERIES]),
+    ],
+    "ConvTranspose1d": [(layers.ConvTranspose1d(6, 9, 4, 2, 1, 1, groups=3, rng=0), [SERIES])],
+    "ConvTranspose2d": [
+        (layers.ConvTranspose2d(6, 4, 3, rng=0), [PICTURE]),
+        (layers.ConvTranspose2d(6, 9, (3, 2), (2, 3), (1, 0), (1, 2), 3, False, (1, 2), rng=0), [PICTURE]),
     ],
     "Divide": [(layers.Divide(), [VECTOR, VECTOR])],
     "Dropout": [(layers.Dropout(0.5), [VECTOR])],

@@ -33,6 +33,7 @@ from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2
 from cnnlib.functional.pooling import max_pool2d_winners as max_pool2d_winners
 from cnnlib.functional.pooling import max_pool2d_winners_backward as max_pool2d_winners_backward
 from cnnlib.functional.regularization import dropout
+from cnnlib.functional.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.functional.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
 from cnnlib.reference import as_input
 
@@ -50,6 +51,8 @@ __all__ = [
     "binary_cross_entropy",
     "conv2d",
     "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "divide",
     "divide_backward",

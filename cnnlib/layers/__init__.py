@@ -5,7 +5,8 @@ from cnnlib.layers.adaptive import AdaptiveAvgPool2d, GlobalAvgPool2d
 from cnnlib.layers.arithmetic import Divide, Multiply, Subtract
 from cnnlib.layers.base import Layer, Parameter
 from cnnlib.layers.constants import Affine, Reciprocal
-from cnnlib.layers.conv import Conv2d
+from cnnlib.layers.conv import Conv1d, Conv2d
+from cnnlib.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d
 from cnnlib.layers.dropout import Dropout, Dropout2d
 from cnnlib.layers.linear import Linear
 from cnnlib.layers.merge import Add, Concat
@@ -25,7 +26,10 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Concat",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "Divide",
     "Dropout",
     "Dropout2d",

@@ -86,8 +86,8 @@ class Layer:
         """Return the multiply-adds of one sample, those of element-wise steps not counted."""
         return 0
 
-    def windows(self) -> tuple[Window, Window] | None:
-        """Return what one output sees in height and in width, None for the pixel at its own place."""
+    def windows(self) -> tuple[Window, Window] | tuple[()] | None:
+        """Return what one output sees in height and in width, None for its own place, () if that differs by place."""
         return None
 
     # What all layers have

@@ -130,21 +130,26 @@ class Writer:
         return unique
 
 
-def _conv(to: Writer, layer: Any, xs: list[str]) -> str:
-    (kernel_h, stride_h, pad_h, dilation_h), (kernel_w, stride_w, pad_w, dilation_w) = layer.windows()
+def _conv(to: Writer, layer: Any, xs: list[str], operator: str = "Conv", **attributes: Any) -> str:
+    kernels, strides, paddings, dilations = layer.sizes()
     constants = [to.constant("weight", layer.weight.data)]
     if layer.bias is not None:
         constants.append(to.constant("bias", layer.bias.data))
     return to.node(
-        "Conv",
+        operator,
         *xs,
         *constants,
-        kernel_shape=[kernel_h, kernel_w],
-        strides=[stride_h, stride_w],
-        pads=[pad_h, pad_w, pad_h, pad_w],
-        dilations=[dilation_h, dilation_w],
+        kernel_shape=kernels,
+        strides=strides,
+        pads=paddings * 2,
+        dilations=dilations,
         group=layer.groups,
+        **attributes,
     )
+
+
+def _conv_transpose(to: Writer, layer: Any, xs: list[str]) -> str:
+    return _conv(to, layer, xs, "ConvTranspose", output_padding=layer.extra())
 
 
 def _linear(to: Writer, layer: Any, xs: list[str]) -> str:
@@ -228,7 +233,10 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.BatchNorm1d: _batch_norm,
     layers.BatchNorm2d: _batch_norm,
     layers.Concat: lambda to, layer, xs: to.node("Concat", *xs, axis=layer.axis),
+    layers.Conv1d: _conv,
     layers.Conv2d: _conv,
+    layers.ConvTranspose1d: _conv_transpose,
+    layers.ConvTranspose2d: _conv_transpose,
     layers.Divide: _chain("Div"),
     layers.Dropout: lambda to, layer, xs: xs[0],
     layers.Flatten: _plain("Flatten", axis=1),

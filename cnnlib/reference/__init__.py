@@ -34,6 +34,7 @@ from cnnlib.reference.shared import Array as Array
 from cnnlib.reference.shared import Gradients as Gradients
 from cnnlib.reference.shared import Needs as Needs
 from cnnlib.reference.shared import Outs as Outs
+from cnnlib.reference.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.reference.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "binary_cross_entropy",
     "conv2d",
     "conv2d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "divide",
     "divide_backward",
