@@ -117,13 +117,15 @@ class ConvTranspose1d(_ConvTranspose):
 
     Backward: ∂J/∂x, ∂J/∂W and ∂J/∂b as in `ConvTranspose2d`, with one sum less.
 
-    Input: N × C_in × L. Output: N × C_out × L', L' = (L - 1)S - 2P + D(K - 1) + 1 + output_padding. Saved for
-    backward: x. kernel_size, stride, padding, output_padding, dilation: an int.
+    Input: N × C_in × L. Output: N × C_out × L', L' = (L - 1)S - 2P + D(K - 1) + 1 + output_padding.
+    Saved for backward: x. kernel_size, stride, padding, output_padding, dilation: an int.
 
     >>> up = ConvTranspose1d(1, 1, 3, stride=2, bias=False, rng=0)
     >>> up.weight.data[:] = 1
-    >>> up.forward(np.array([[[1, 2]]], np.float32)).tolist()
+    >>> up.forward(np.array([[[1, 2]]], np.float32), training=True).tolist()
     [[[1.0, 1.0, 3.0, 2.0, 2.0]]]
+    >>> up.backward(np.ones((1, 1, 5), np.float32)).tolist(), up.weight.grad.tolist()
+    ([[[3.0, 3.0]]], [[[3.0, 3.0, 3.0]]])
     """
 
     axes = 1
