@@ -111,16 +111,22 @@ class Objective:
         total = sum(weight * values[_joined(name, "loss")] for name, weight in self.weights.items())
         return {"loss": total, **values}
 
-    def backward(self) -> Any:
-        """Return the gradient of the last forward's J, an array or a dict as the prediction was."""
+    @property
+    def total_weight(self) -> float:
+        """What the last forward's means were divided by. Raises ConfigError where the losses differ in it."""
+        weights = set(self.total_weights.values())
+        if len(weights) > 1:
+            raise ConfigError(
+                f"the losses weigh this batch differently ({self.total_weights}), so that the gradients of several "
+                "batches cannot be added up: give accumulate=1, or sample_weight instead of class weights of one loss"
+            )
+        return weights.pop()
+
+    def backward(self, scale: float = 1.0) -> Any:
+        """Return `scale` times the gradient of the last forward's J, an array or a dict as the prediction was."""
         if self._only is not None:
-            return self._only.backward()
-        gradients = {}
-        for name, loss in self._losses.items():
-            gradient = loss.backward()
-            weight = self.weights[name]
-            gradients[name] = gradient if weight == 1.0 else gradient * gradient.dtype.type(weight)
-        return gradients
+            return _times(self._only.backward(), scale)
+        return {name: _times(loss.backward(), self.weights[name] * scale) for name, loss in self._losses.items()}
 
     def copy(self) -> Objective:
         """Return an objective that counts and keeps gradients for itself, of the same model."""
@@ -147,6 +153,10 @@ class Objective:
         return self._model.by_output(
             target if isinstance(target, Mapping) else dict.fromkeys(self._losses, target), "targets"
         )
+
+
+def _times(gradient: Any, factor: float) -> Any:
+    return gradient if factor == 1.0 else gradient * gradient.dtype.type(factor)
 
 
 def _joined(output: str | None, name: str) -> str:

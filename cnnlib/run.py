@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cnnlib import chance
+from cnnlib.accumulation import Accumulation
 from cnnlib.datasets.loader import Batches
 from cnnlib.errors import ConfigError, DataError, FileFormatError
 from cnnlib.files import brief
@@ -120,16 +121,19 @@ class Replayed:
 class Run:
     """One ``fit``: the data, the place in them, and the means of the running epoch.
 
-    settings: what a run that goes on from this one must have in common with it.
+    settings: what a run that goes on from this one must have in common with it. accumulate: so many batches a step.
     """
 
-    def __init__(self, batches: Iterable[Batch], objective: Objective, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, batches: Iterable[Batch], objective: Objective, settings: Mapping[str, Any], accumulate: int = 1
+    ) -> None:
         resumable = isinstance(batches, Batches) or hasattr(batches, "load_state_dict")
         self.batches: Any = batches if resumable else Replayed(batches)
         self.settings = dict(settings)
         self.position = Position(1, 0, 0)
         self.seconds = 0.0
         self.mean = Mean(objective)
+        self.accumulation = Accumulation(accumulate)
         self.history = History()
 
     def step_done(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cnnlib import chance, diagnosis
+from cnnlib.accumulation import Accumulation
 from cnnlib.arrays import flag, number, whole
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.loader import (
@@ -28,11 +29,12 @@ from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, Non
 from cnnlib.history import History
 from cnnlib.interrupts import Interrupts, held
 from cnnlib.objective import Losses, Metrics, Objective
-from cnnlib.optim import MaxNorm, Optimizer, clip_grad_norm
+from cnnlib.optim import MaxNorm, Optimizer, clip_grad_norm, clip_grad_value
 from cnnlib.run import Mean, Position, Run
 from cnnlib.weights import ClassWeight, ClassWeights, digest, weighed
 
 if TYPE_CHECKING:
+    from cnnlib.layers import Parameter
     from cnnlib.model import Model
 
 __all__ = ["Data", "Trainer", "batches_of"]
@@ -51,7 +53,13 @@ class Trainer:
     loss_weights, and dicts for loss and metrics: for a model whose outputs have names, a loss for each of them; what is
     minimised is their sum, each times its weight (1 where none is given). Targets are a dict of arrays then, or one
     array for all outputs; what belongs to an output is reported under its name: ``main_loss``, ``main_accuracy``.
+    accumulate: so many batches make one update, that of a batch as large as all of them together: their gradients are
+    added up, each by its batch's weight (:class:`cnnlib.accumulation.Accumulation`), while memory holds one batch. An
+    epoch's last update takes what batches there are. Layers that look at a whole batch, such as BatchNorm2d, still see
+    one at a time. A schedule gives the rate of each update, as if the large batches were those of ``fit``.
     clip_norm: gradients are scaled down to this norm before each update (:func:`cnnlib.optim.clip_grad_norm`).
+    clip_value: their elements are brought into -clip_value … clip_value, before that
+    (:func:`cnnlib.optim.clip_grad_value`).
     constraint: what the weights must keep to after each update, such as ``MaxNorm(3)``.
     check_finite: whether each loss and each gradient is looked at for NaN and infinity; it costs less than 1 %
     of LeNet-5's step in batches of 64.
@@ -84,13 +92,16 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         *,
         loss_weights: Mapping[str, float] | None = None,
+        accumulate: int = 1,
         clip_norm: float | None = None,
+        clip_value: float | None = None,
         constraint: MaxNorm | None = None,
         keep_gradients: bool = False,
         check_finite: bool = True,
     ) -> None:
-        if clip_norm is not None and not number(clip_norm, "clip_norm") > 0:
-            raise ConfigError(f"clip_norm = {clip_norm!r}: expected a positive number, or None not to clip")
+        for name, limit in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
+            if limit is not None and not number(limit, name) > 0:
+                raise ConfigError(f"{name} = {limit!r}: expected a positive number, or None not to clip")
         parts = {"model": (model, "forward"), "optimizer": (optimizer, "step"), "constraint": (constraint, "apply")}
         for name, (part, method) in parts.items():
             if not hasattr(part, method) and not (part is None and name == "constraint"):
@@ -100,7 +111,8 @@ class Trainer:
         self.model = model
         self.objective = Objective(model, loss, loss_weights, metrics)
         self.optimizer = optimizer
-        self.clip_norm = clip_norm
+        self.accumulate = whole(accumulate, "accumulate", 1)
+        self.clip_norm, self.clip_value = clip_norm, clip_value
         self.constraint = constraint
         self.keep_gradients = keep_gradients
         self.check_finite = check_finite
@@ -193,7 +205,7 @@ class Trainer:
             "class_weight": None if self._class_weight is None else self._class_weight.by_class.tolist(),
             "sample_weight": None if weights is None else digest(weights),
         }
-        self._run = run = Run(batches, self.objective, settings | self._settings(batches))
+        self._run = run = Run(batches, self.objective, settings | self._settings(batches), self.accumulate)
         self.history, self.epochs, self.verbose, self.interrupted_by = run.history, epochs, verbose, None
         self.batches = len(batches) if isinstance(batches, Sized) else None
         self.model.reseed(dropout)
@@ -253,7 +265,8 @@ class Trainer:
         """Do one iteration on one batch (forward, loss, backward, update) and return the loss before the update.
 
         sample_weight: how much each sample counts in the loss, shape (N,); 1 if not given.
-        Gradients stay for you to look at, those of large Linear weights only with ``keep_gradients``.
+        There is an update whatever ``accumulate``. Gradients stay for you to look at, those of large Linear weights
+        only with ``keep_gradients``.
         Raises NonFiniteError, and changes no weight, if the loss is NaN or infinite, or a gradient (in which case other
         large weights of Linear layers may have had their step already).
         """
@@ -271,6 +284,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "lr": None if callable(lr) else lr,
+            "accumulated": run.accumulation.state_dict(self.model.parameters()),
             "layers": {name: chance.state(layer) for name, layer in self.model.layers.items()},
             "callbacks": [[type(callback).__name__, callback.state_dict()] for callback in self.callbacks],
         }
@@ -291,6 +305,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if state["lr"] is not None:
                 self.optimizer.lr = state["lr"]
+            run.accumulation.load_state_dict(state["accumulated"], self.model.parameters())
             for name, layer in self.model.layers.items():
                 chance.load_state(layer, state["layers"][name])
             run.load_state_dict(state["run"])
@@ -318,7 +333,9 @@ class Trainer:
                 name: own.tolist() for name, part in loss.items() if (own := getattr(part, "weight", None)) is not None
             },
             "metrics": list(self.objective.metrics),
+            "accumulate": self.accumulate,
             "clip_norm": self.clip_norm,
+            "clip_value": self.clip_value,
             "constraint": None if self.constraint is None else repr(self.constraint),
             "parameters": {name: list(p.data.shape) for name, p in self.model.parameters().items()},
         }
@@ -331,7 +348,9 @@ class Trainer:
         for given in () if self.history.stop_reason else run.batches:
             x, y, weight = weighed(given, self._class_weight)
             batch = run.position.batch + 1
-            self.optimizer.epoch = epoch - 1 + ((batch - 1) / self.batches if self.batches else 0.0)
+            update = (batch - 1) // self.accumulate
+            updates = math.ceil(self.batches / self.accumulate) if self.batches else None
+            self.optimizer.epoch = epoch - 1 + (update / updates if updates else 0.0)
             values, prediction = self._step(x, y, weight, run)
             run.mean.update(values, prediction, y)
             run.step_done()
@@ -341,6 +360,8 @@ class Trainer:
             self._heed(callbacks)
             if self.history.stop_reason:
                 break
+        if run.accumulation.count:
+            self._update(run.accumulation, self.model.parameters())
         logs, seconds, samples = run.mean.compute(), run.seconds, run.mean.samples
         if validation is not None:
             logs.update({f"val_{k}": v for k, v in self._evaluate(validation, 256, callbacks).items()})
@@ -359,6 +380,7 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _step(self, x: Any, y: Any, weight: Any, run: Run | None = None) -> tuple[dict[str, float], Any]:
+        accumulation = Accumulation(1) if run is None else run.accumulation
         # No copy: loss and metrics are done with the prediction before the next forward overwrites it.
         prediction = self.model.forward(x, training=True, copy=False)
         values = self.objective.forward(prediction, y, weight)
@@ -368,23 +390,33 @@ class Trainer:
                 step = diagnosis.Step(self.model, x, y, self.optimizer.current_lr, run)
                 raise diagnosis.bad_loss(name, value, step, prediction)
         parameters = self.model.parameters()
-        self.optimizer.zero_grad(parameters)
-        keep = self.keep_gradients or self.clip_norm is not None
-        updates = None if keep else self.optimizer.during_backward(parameters, self.check_finite)
+        if not accumulation.count:
+            self.optimizer.zero_grad(parameters)
+        # A step that is taken in backward knows the gradient of one batch, as it is.
+        fused = accumulation.size == 1 and not self.keep_gradients and self.clip_norm is self.clip_value is None
+        updates = self.optimizer.during_backward(parameters, self.check_finite) if fused else None
+        scale = accumulation.add(self.objective.total_weight if accumulation.size > 1 else 1.0)
         bad: object = None
         try:
-            self.model.backward(self.objective.backward(), input_grad=False, updates=updates)
+            self.model.backward(self.objective.backward(scale), input_grad=False, updates=updates)
         except NonFiniteError as error:
             bad = error.parameter
         if self.check_finite and (bad := diagnosis.first_bad(parameters) or bad) is not None:
             step = diagnosis.Step(self.model, x, y, self.optimizer.current_lr, run)
             raise diagnosis.bad_gradient(bad, values["loss"], step)
+        if accumulation.full:
+            self._update(accumulation, parameters)
+        return values, prediction
+
+    def _update(self, accumulation: Accumulation, parameters: Mapping[str, Parameter]) -> None:
+        accumulation.finish(parameters)
+        if self.clip_value is not None:
+            clip_grad_value(parameters, self.clip_value)
         if self.clip_norm is not None:
             clip_grad_norm(parameters, self.clip_norm)
         self.optimizer.step(parameters)
         if self.constraint is not None:
             self.constraint.apply(parameters)
-        return values, prediction
 
 
 def batches_of(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:

@@ -15,18 +15,18 @@ from cnnlib import checkpoint
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
-# 200 kills in all; LeNet-5's checkpoints of 10 MB take longer than its batches.
-KILLS = {"normalized": 95, "residual": 95, "lenet5": 10}
+# Net, batches a step, kills: 200 in all; LeNet-5's checkpoints of 10 MB take longer than its batches.
+KILLS = [("normalized", 1, 75), ("residual", 1, 75), ("lenet5", 1, 10), ("residual", 3, 40)]
 
 
-@pytest.mark.parametrize("net", KILLS)
-def test_killed_at_random_moments(tmp_path: Path, net: str) -> None:
+@pytest.mark.parametrize(("net", "accumulate", "kills"), KILLS)
+def test_killed_at_random_moments(tmp_path: Path, net: str, accumulate: int, kills: int) -> None:
     code = f"""
 from pathlib import Path
 from cnnlib.selftest.killed import kill_and_resume
-tally = kill_and_resume(Path({str(tmp_path)!r}), {KILLS[net]}, {net!r}, seed=20)
+tally = kill_and_resume(Path({str(tmp_path)!r}), {kills}, {net!r}, seed=20, accumulate={accumulate})
 print(tally)
-assert tally.kills == {KILLS[net]} and tally.ends > 0 and tally.resumed > tally.kills // 2
+assert tally.kills == {kills} and tally.ends > 0 and tally.resumed > tally.kills // 2
 assert tally.within_saves or tally.kills < 50
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=400, check=False)

@@ -33,7 +33,7 @@ class Callback:
         """Before an epoch's first batch; of a resumed epoch before the first that is left."""
 
     def on_batch_end(self, trainer: Trainer, batch: int, loss: float) -> None:
-        """After every update, with the loss of its batch."""
+        """After every batch, with its loss; that is after an update, unless the Trainer accumulates several batches."""
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, logs: Mapping[str, float]) -> None:
         """After an epoch and its validation, with what ``trainer.history`` has just recorded."""

@@ -29,17 +29,25 @@ class Tally:
     resumed: int = 0
 
 
-def train(folder: str | os.PathLike[str] | None, net: str, threads: int, every: int | None, epochs: int = 3) -> str:
+def train(
+    folder: str | os.PathLike[str] | None,
+    net: str,
+    threads: int,
+    every: int | None,
+    epochs: int = 3,
+    accumulate: int = 1,
+) -> str:
     """Train a net, with checkpoints in a folder if there is one, and return the hash of its weights and history."""
     kept = [] if folder is None else [Checkpoint(folder, every, resume=True)]
     model = nets.build(net)
     trainer = nets.trainer(model, EarlyStopping("loss", patience=3), *kept, adam=net == "residual", epochs=epochs)
+    trainer.accumulate = accumulate
     with using(threads=threads):
         history = trainer.fit(nets.images(200), validation=0.2, epochs=epochs, batch_size=16, seed=5, verbose=0)
     return nets.digest(model, history)
 
 
-def kill_and_resume(folder: Path, kills: int, net: str, every: int = 1, seed: int = 0) -> Tally:
+def kill_and_resume(folder: Path, kills: int, net: str, every: int = 1, seed: int = 0, accumulate: int = 1) -> Tally:
     """Kill a training (SIGKILL) at so many random moments, resume it each time, and compare each end.
 
     Each time it goes on with another number of threads, from 1 to 4.
@@ -47,15 +55,15 @@ def kill_and_resume(folder: Path, kills: int, net: str, every: int = 1, seed: in
     Raises AssertionError if a training that came to its end does not have the bits of one that was never killed, or
     fails on its way. Needs os.fork.
     """
-    chance, tally, expected = random.Random(seed), Tally(), train(None, net, 2, every)
+    chance, tally, expected = random.Random(seed), Tally(), train(None, net, 2, every, accumulate=accumulate)
     run, result = folder / "run", folder / "result"
     start = time.perf_counter()
-    if _Training(run, result, net, 1, every).wait() != 0:
+    if _Training(run, result, net, 1, every, accumulate).wait() != 0:
         raise AssertionError(f"{net}: training failed without being killed")
     whole = time.perf_counter() - start
     shutil.rmtree(run)
     while tally.kills < kills:
-        child = _Training(run, result, net, chance.randint(1, 4), every)
+        child = _Training(run, result, net, chance.randint(1, 4), every, accumulate)
         status = child.killed_after(chance.uniform(0, whole / 2))
         if status == 0:
             tally.ends += 1
@@ -68,7 +76,7 @@ def kill_and_resume(folder: Path, kills: int, net: str, every: int = 1, seed: in
         tally.resumed += bool(checkpoint.paths(run))
         tally.within_saves += run.exists() and any(name.endswith(".tmp") for name in os.listdir(run))
     if run.exists():
-        assert _Training(run, result, net, 2, every).wait() == 0, f"{net}: the last resume failed"
+        assert _Training(run, result, net, 2, every, accumulate).wait() == 0, f"{net}: the last resume failed"
         assert result.read_text() == expected, f"{net}: other bits after {tally.kills} kills"
         tally.ends += 1
     return tally
@@ -77,13 +85,13 @@ def kill_and_resume(folder: Path, kills: int, net: str, every: int = 1, seed: in
 class _Training:
     """A child process that trains and leaves the hash in a file."""
 
-    def __init__(self, run: Path, result: Path, net: str, threads: int, every: int) -> None:
+    def __init__(self, run: Path, result: Path, net: str, threads: int, every: int, accumulate: int) -> None:
         result.unlink(missing_ok=True)
         self.pid = os.fork()
         if self.pid == 0:
             code = 1
             try:
-                result.write_text(train(run, net, threads, every))
+                result.write_text(train(run, net, threads, every, accumulate=accumulate))
                 code = 0
             finally:
                 os._exit(code)
