@@ -20,7 +20,7 @@ from setuptools.errors import CompileError
 
 CFLAGS = ["-std=gnu11", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # What is called once an operation, and the instruction set of last resort, are to be small rather than fast.
-DRIVERS, KERNELS, LAST_RESORT = ["-O2"], ["-O3"], ["-Os"]
+BINDING, DRIVERS, KERNELS, LAST_RESORT = ["-Os"], ["-O2"], ["-O3"], ["-Os"]
 SANITIZE = ["-O0", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 ISA_FLAGS = {
     "x86_64": {
@@ -30,6 +30,7 @@ ISA_FLAGS = {
     "arm64": {"neon": []},
 }
 MACHINES = {"AMD64": "x86_64", "aarch64": "arm64"}
+DRIVER_SOURCES = ["csrc/dispatch.c", "csrc/parallel.c", "csrc/drivers/f32.c", "csrc/drivers/f64.c"]
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -59,16 +60,23 @@ class BuildKernels(build_ext):
     """Compiles isa/<name>.c with that instruction set's flags and links the objects in."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Objects of each instruction set first, then the extension itself."""
+        """Objects of each instruction set first, then what calls them, then the binding."""
         added = extra_flags()
         common = CFLAGS + added
+
+        def compile_apart(sources: list[str], flags: list[str]) -> None:
+            ext.extra_objects += self.compiler.compile(
+                sources,
+                output_dir=self.build_temp,
+                macros=ext.define_macros,
+                extra_postargs=flags + common,
+                depends=ext.depends,
+            )
+
         for isa, flags in {"baseline": [], **ISA_FLAGS.get(machine(), {})}.items():
             try:
                 level = LAST_RESORT if isa == "baseline" else KERNELS
-                source, options = f"csrc/isa/{isa}.c", level + common + flags
-                ext.extra_objects += self.compiler.compile(
-                    [source], output_dir=self.build_temp, extra_postargs=options, depends=ext.depends
-                )
+                compile_apart([f"csrc/isa/{isa}.c"], level + flags)
             except CompileError:
                 if isa == "baseline":
                     raise
@@ -76,16 +84,18 @@ class BuildKernels(build_ext):
                 continue
             if isa != "baseline":
                 ext.define_macros.append((f"CNN_WITH_{isa.upper()}", "1"))
-        ext.extra_compile_args = DRIVERS + common
-        ext.extra_link_args = ["-pthread", "-lm", *added]
+        compile_apart(DRIVER_SOURCES, DRIVERS)
+        ext.extra_compile_args = BINDING + common
+        # Names of functions are for who looks inside, and asks for it by flags of his own.
+        strip = ["-Wl,-x"] if sys.platform == "darwin" else ["-s"]
+        ext.extra_link_args = ["-pthread", "-lm", *(added or strip)]
         super().build_extension(ext)
 
 
-sources = ["csrc/dispatch.c", "csrc/parallel.c", "csrc/drivers/f32.c", "csrc/drivers/f64.c"]
 kernels = Extension(
     "cnnlib._kernels",
-    ["cnnlib/_kernels.pyx", *sources],
+    ["cnnlib/_kernels.pyx"],
     include_dirs=["csrc"],
-    depends=[str(path) for path in sorted(Path("csrc").rglob("*.[ch]"))],
+    depends=["setup.py", *(str(path) for path in sorted(Path("csrc").rglob("*.[ch]")))],
 )
 setup(ext_modules=cythonize([kernels], compiler_directives=DIRECTIVES), cmdclass={"build_ext": BuildKernels})

@@ -1,47 +1,168 @@
+"""What _kernels.pyx defines, for type checkers. tests/test_packaging.py compares names, arguments and defaults."""
+
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
-class _Instances:
-    def __getitem__(self, element: Literal["float", "double"]) -> Callable[..., Any]: ...
+from numpy.typing import NDArray
 
-conv2d_forward: _Instances
-conv2d_backward: _Instances
-to_lanes: _Instances
-from_lanes: _Instances
-max_pool2d_forward: _Instances
-max_pool2d_grad: _Instances
-avg_pool2d_forward: _Instances
-avg_pool2d_grad: _Instances
-linear_forward: _Instances
-linear_backward: _Instances
-arithmetic: _Instances
-divide_grad_b: _Instances
-affine: _Instances
-reciprocal: _Instances
-relu_forward: _Instances
-relu_grad: _Instances
-sigmoid_forward: _Instances
-sigmoid_grad: _Instances
-tanh_forward: _Instances
-tanh_grad: _Instances
-leaky_relu_forward: _Instances
-leaky_relu_grad: _Instances
-prelu_forward: _Instances
-prelu_grad: _Instances
-batch_moments: _Instances
-batch_norm_forward: _Instances
-batch_norm_grad: _Instances
-softmax_forward: _Instances
-softmax_grad: _Instances
-cross_entropy: _Instances
-dropout: _Instances
-loss: _Instances
-all_finite: _Instances
-sgd_step: _Instances
-adam_step: _Instances
-rmsprop_step: _Instances
-adagrad_step: _Instances
-lion_step: _Instances
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_Array = NDArray[Any]
+_Sizes = tuple[int, ...]
+
+class _Instances(Generic[_P, _R]):
+    """One function for each element type; all its arrays are C-contiguous and of that type, winners are uint8."""
+
+    def __getitem__(self, element: Literal["float", "double"]) -> Callable[_P, _R]: ...
+
+def _fused(function: Callable[_P, _R]) -> _Instances[_P, _R]: ...
+@_fused
+def conv2d_forward(
+    y: _Array,
+    winner: _Array | None,
+    x: _Array,
+    w: _Array,
+    b: _Array | None,
+    scale: _Array | None,
+    options: _Sizes,
+    layout: _Sizes,
+) -> None: ...
+@_fused
+def conv2d_backward(
+    dx: _Array | None,
+    dw: _Array | None,
+    db: _Array | None,
+    dy: _Array,
+    y: _Array | None,
+    winner: _Array | None,
+    x: _Array,
+    w: _Array,
+    options: _Sizes,
+    layout: _Sizes,
+) -> None: ...
+def conv2d_way(x: _Sizes, w: _Sizes, options: _Sizes, layout: _Sizes, gradient: bool) -> str: ...
+@_fused
+def to_lanes(y: _Array, x: _Array) -> None: ...
+@_fused
+def from_lanes(x: _Array, y: _Array) -> None: ...
+@_fused
+def max_pool2d_forward(y: _Array, at: _Array | None, x: _Array, options: _Sizes) -> None: ...
+@_fused
+def max_pool2d_grad(dx: _Array, dy: _Array, x: _Array | None, at: _Array | None, options: _Sizes) -> None: ...
+@_fused
+def avg_pool2d_forward(y: _Array, x: _Array, options: _Sizes) -> None: ...
+@_fused
+def avg_pool2d_grad(dx: _Array, dy: _Array, options: _Sizes) -> None: ...
+@_fused
+def linear_forward(y: _Array, x: _Array, w: _Array, b: _Array | None, options: _Sizes) -> None: ...
+@_fused
+def linear_backward(
+    dx: _Array | None,
+    dw: _Array | None,
+    db: _Array | None,
+    dy: _Array,
+    x: _Array,
+    w: _Array,
+    y: _Array | None,
+    options: _Sizes,
+    state: tuple[Any, ...] | None = None,
+    update: tuple[Any, ...] | None = None,
+) -> bool: ...
+@_fused
+def arithmetic(y: _Array, a: _Array, b: _Array, operation: int) -> None: ...
+@_fused
+def divide_grad_b(db: _Array, dy: _Array, b: _Array, y: _Array) -> None: ...
+@_fused
+def affine(y: _Array, x: _Array, scale: float, offset: float) -> None: ...
+@_fused
+def reciprocal(y: _Array, x: _Array, numerator: float) -> None: ...
+@_fused
+def relu_forward(y: _Array, x: _Array) -> None: ...
+@_fused
+def relu_grad(dx: _Array, dy: _Array, x: _Array) -> None: ...
+@_fused
+def sigmoid_forward(y: _Array, x: _Array) -> None: ...
+@_fused
+def sigmoid_grad(dx: _Array, dy: _Array, y: _Array) -> None: ...
+@_fused
+def tanh_forward(y: _Array, x: _Array) -> None: ...
+@_fused
+def tanh_grad(dx: _Array, dy: _Array, y: _Array) -> None: ...
+@_fused
+def leaky_relu_forward(y: _Array, x: _Array, slope: float) -> None: ...
+@_fused
+def leaky_relu_grad(dx: _Array, dy: _Array, x: _Array, slope: float) -> None: ...
+@_fused
+def prelu_forward(y: _Array, x: _Array, a: _Array) -> None: ...
+@_fused
+def prelu_grad(dx: _Array | None, da: _Array | None, dy: _Array, x: _Array, a: _Array) -> None: ...
+@_fused
+def batch_moments(mean: _Array, var: _Array, x: _Array) -> None: ...
+@_fused
+def batch_norm_forward(
+    y: _Array, x: _Array, mean: _Array, var: _Array, w: _Array | None, b: _Array | None, eps: float, relu: bool
+) -> None: ...
+@_fused
+def batch_norm_grad(
+    dx: _Array | None,
+    dw: _Array,
+    db: _Array,
+    dy: _Array,
+    x: _Array,
+    mean: _Array,
+    var: _Array,
+    w: _Array | None,
+    b: _Array | None,
+    eps: float,
+    relu: bool,
+) -> None: ...
+@_fused
+def softmax_forward(y: _Array, x: _Array) -> None: ...
+@_fused
+def softmax_grad(dx: _Array, dy: _Array, y: _Array) -> None: ...
+@_fused
+def cross_entropy(dx: _Array, x: _Array, labels: _Array | None, target: _Array | None) -> float: ...
+@_fused
+def dropout(y: _Array, x: _Array, p: float, seed: int) -> None: ...
+@_fused
+def loss(dx: _Array, x: _Array, target: _Array, n: int, kind: int) -> float: ...
+@_fused
+def all_finite(x: _Array) -> bool: ...
+@_fused
+def sgd_step(
+    w: _Array, v: _Array | None, g: _Array, lr: float, momentum: float, decay: float, nesterov: bool
+) -> None: ...
+@_fused
+def adam_step(
+    w: _Array,
+    m: _Array,
+    v: _Array,
+    g: _Array,
+    step: float,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    decay: float,
+    decoupled: bool,
+) -> None: ...
+@_fused
+def rmsprop_step(
+    w: _Array,
+    v: _Array,
+    m: _Array | None,
+    velocity: _Array | None,
+    g: _Array,
+    lr: float,
+    alpha: float,
+    eps: float,
+    decay: float,
+    momentum: float,
+) -> None: ...
+@_fused
+def adagrad_step(w: _Array, sum: _Array, g: _Array, lr: float, eps: float, decay: float) -> None: ...
+@_fused
+def lion_step(w: _Array, m: _Array, g: _Array, lr: float, beta1: float, beta2: float, decay: float) -> None: ...
 
 ADD: int
 SUBTRACT: int
@@ -64,6 +185,3 @@ def get_num_threads() -> int: ...
 def compiler() -> str: ...
 def fma_peak(n: int, double_precision: bool = False) -> float: ...
 def release_workspace() -> None: ...
-def conv2d_way(
-    x: tuple[int, ...], w: tuple[int, ...], options: tuple[int, ...], layout: tuple[int, ...], gradient: bool
-) -> str: ...

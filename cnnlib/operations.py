@@ -208,7 +208,8 @@ class Normalization(Operation):
         dx = outs[0] if needs[0] else None
         _kernels.batch_norm_grad[self._instance](
             None if dx is None else dx.reshape(shape),
-            *(np.empty_like(mean) if slot is None else slot for slot in (dw, db)),
+            np.empty_like(mean) if dw is None else dw,
+            np.empty_like(mean) if db is None else db,
             dy.reshape(shape),
             x.reshape(shape),
             mean,
@@ -257,6 +258,7 @@ class Pooling(Operation):
         if not needs[0]:
             return (None,)
         dx = outs[0]
+        assert dx is not None
         if self._maximum:
             _kernels.max_pool2d_grad[self._instance](dx, dy, saved, self._winners, self._options)
         else:
