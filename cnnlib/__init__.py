@@ -21,7 +21,15 @@ config.configure(_os.environ)
 # Module → its names that are ours too. They are imported when they are first used, so that `import cnnlib` costs a few
 # milliseconds and a command pays for what it needs. __init__.pyi says the same to type checkers.
 _HOMES = {
-    "callbacks": ("CSVLog", "Callback", "Checkpoint", "EarlyStopping", "ReduceLROnPlateau"),
+    "callbacks": (
+        "CSVLog",
+        "Callback",
+        "Checkpoint",
+        "EarlyStopping",
+        "LRSchedule",
+        "ReduceLROnPlateau",
+        "TensorBoard",
+    ),
     "graph": ("Input", "Node"),
     "layers": (
         "AdaptiveAvgPool2d",

@@ -17,7 +17,15 @@ from cnnlib import (
     shapes,
 )
 from cnnlib._version import __version__
-from cnnlib.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, ReduceLROnPlateau
+from cnnlib.callbacks import (
+    Callback,
+    Checkpoint,
+    CSVLog,
+    EarlyStopping,
+    LRSchedule,
+    ReduceLROnPlateau,
+    TensorBoard,
+)
 from cnnlib.config import get_num_threads, set_algorithm, set_num_threads, show_config
 from cnnlib.graph import Input, Node
 from cnnlib.layers import (
@@ -92,6 +100,7 @@ __all__ = [
     "Input",
     "L1Loss",
     "LRFinder",
+    "LRSchedule",
     "Layer",
     "LeakyReLU",
     "Linear",
@@ -116,6 +125,7 @@ __all__ = [
     "StepLR",
     "Subtract",
     "Tanh",
+    "TensorBoard",
     "Trainer",
     "__version__",
     "callbacks",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnnlib import chance
 from cnnlib.errors import ConfigError, DataError, NonFiniteError
 from cnnlib.trainer import Data, Trainer, batches_of
+from cnnlib.trial import without_trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,13 +66,10 @@ class LRFinder:
             raise ConfigError(
                 f"LRFinder: expected 0 < start_lr < end_lr and steps >= 10; got {start_lr}, {end_lr}, {steps}"
             )
-        model, optimizer = self.trainer.model, self.trainer.optimizer
-        before = model.state_dict(), optimizer.state_dict(), optimizer.lr
-        generators = {name: chance.state(layer) for name, layer in model.layers.items()}
         self.rates, self.losses, self.smoothed, self._mean = [], [], [], 0.0
         batches = batches_of(train, batch_size, np.random.default_rng(seed))
         iterator = iter(batches)
-        try:
+        with without_trace(self.trainer):
             for step in range(steps):
                 batch = next(iterator, None)
                 if batch is None:
@@ -81,7 +78,7 @@ class LRFinder:
                     if batch is None:
                         raise DataError("LRFinder: the data gave no batches; a generator gives its batches only once")
                 rate = start_lr * (end_lr / start_lr) ** (step / (steps - 1))
-                optimizer.lr = rate
+                self.trainer.optimizer.lr = rate
                 try:
                     loss = self.trainer.train_step(*batch)
                 except NonFiniteError:
@@ -89,13 +86,6 @@ class LRFinder:
                 self._record(rate, loss)
                 if self.smoothed[-1] > _EXPLODED * min(self.smoothed):
                     break
-        finally:
-            model.load_state_dict(before[0])
-            optimizer.load_state_dict(before[1])
-            optimizer.lr = before[2]
-            model.zero_grad()
-            for name, layer in model.layers.items():
-                chance.load_state(layer, generators[name])
         return self
 
     def _record(self, rate: float, loss: float) -> None:

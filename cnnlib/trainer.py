@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cnnlib import chance, diagnosis
+from cnnlib import chance, diagnosis, trial
 from cnnlib.accumulation import Accumulation
 from cnnlib.arrays import flag, number, whole
 from cnnlib.callbacks import Callback, Progress
@@ -151,6 +151,7 @@ class Trainer:
         verbose: int = 1,
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeights | None = None,
+        fast_dev_run: bool | int = False,
     ) -> History:
         """Train for a number of epochs and return the history, which is ``trainer.history`` too.
 
@@ -164,6 +165,9 @@ class Trainer:
         class_weight: how much the samples of a class count, on top of that: a dict of weights by label, an array of
             them in the order of the classes, or "balanced" (:class:`cnnlib.weights.ClassWeight`). For training only:
             ``val_loss`` is that of ``evaluate``. CrossEntropyLoss(weight=…) counts there, too.
+        fast_dev_run: try out whether all of it runs, before a long training: one epoch of one batch (of as many as
+            the number says) of training and validation data, with all callbacks but those that write files. Model,
+            optimizer and generators are afterwards as before; the history is returned.
         A batch costs J = Σ_n w_n J_n / Σ_n w_n, an epoch the same over all samples of its batches.
 
         SIGINT (Ctrl-C) and SIGTERM wait until the batch at hand is done; a second one does not. After SIGINT, or a
@@ -176,6 +180,12 @@ class Trainer:
         NaN or infinite, before that step changes a weight (of large Linear layers: the rows with such a gradient);
         ConfigError, DataError and their kin for bad arguments.
         """
+        if fast_dev_run is not False:
+            count = 1 if fast_dev_run is True else whole(fast_dev_run, "fast_dev_run", 1, 2**31 - 1)
+            how = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "verbose": verbose}
+            return trial.fast_dev_run(
+                self, count, train, validation, sample_weight, {**how, "class_weight": class_weight}
+            )
         epochs, seed = whole(epochs, "epochs", 1), whole(seed, "seed", 0)
         verbose, shuffle = whole(verbose, "verbose", 0, 2), flag(shuffle, "shuffle")
         if epochs > 1 and (isinstance(train, Iterator) or isinstance(validation, Iterator)):
@@ -230,6 +240,23 @@ class Trainer:
                     callback.on_fit_end(self)
                 self._run, self._interrupts = None, Interrupts()
         return self.history
+
+    def overfit_one_batch(self, data: Data, *, steps: int = 200, batch_size: int = 64, fall: float = 0.5) -> History:
+        """Train on the first batch of the data again and again: a net that cannot learn that will learn nothing.
+
+        steps: so many updates; a schedule is followed through its first epoch meanwhile. fall: what share of the first
+        loss the mean of the last tenth may be. Return loss, metrics and rate of each step as a history, in which an
+        "epoch" is a step. Model, optimizer and generators are afterwards as before; callbacks are not called.
+
+        >>> import cnnlib
+        >>> train, _ = cnnlib.datasets.mnist_sample()
+        >>> trainer = Trainer(cnnlib.models.lenet5(rng=0), cnnlib.CrossEntropyLoss(), cnnlib.SGD(0.05, momentum=0.9))
+        >>> trainer.overfit_one_batch(train, steps=40, batch_size=16)["accuracy"][-1]
+        1.0
+
+        Raises TrainingError, saying what may help, if the loss does not fall as far; NonFiniteError as ``fit`` does.
+        """
+        return trial.overfit_one_batch(self, data, steps, batch_size, fall)
 
     def stop(self, reason: str) -> None:
         """End the running fit after the batch at hand; an epoch cut short is recorded as far as it went."""
@@ -351,6 +378,8 @@ class Trainer:
             update = (batch - 1) // self.accumulate
             updates = math.ceil(self.batches / self.accumulate) if self.batches else None
             self.optimizer.epoch = epoch - 1 + (update / updates if updates else 0.0)
+            for callback in callbacks:
+                callback.on_batch_begin(self, batch)
             values, prediction = self._step(x, y, weight, run)
             run.mean.update(values, prediction, y)
             run.step_done()

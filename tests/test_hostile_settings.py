@@ -62,6 +62,8 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "ReduceLROnPlateau": (callbacks.ReduceLROnPlateau, {}),
     "Checkpoint": (callbacks.Checkpoint, {"folder": "somewhere"}),
     "CSVLog": (callbacks.CSVLog, {"path": "somewhere"}),
+    "LRSchedule": (callbacks.LRSchedule, {"schedule": abs}),
+    "TensorBoard": (callbacks.TensorBoard, {"log_dir": "somewhere"}),
     "StepLR": (cnnlib.StepLR, {"lr": 0.1, "step_size": 2}),
     "CosineLR": (cnnlib.CosineLR, {"lr": 0.1, "epochs": 5}),
     "OneCycleLR": (cnnlib.OneCycleLR, {"max_lr": 0.1, "epochs": 5}),

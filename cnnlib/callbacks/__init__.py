@@ -9,15 +9,19 @@ from cnnlib.callbacks.base import Callback, LambdaCallback
 from cnnlib.callbacks.checkpoint import Checkpoint
 from cnnlib.callbacks.csv_log import CSVLog
 from cnnlib.callbacks.early_stopping import EarlyStopping
+from cnnlib.callbacks.lr_schedule import LRSchedule
 from cnnlib.callbacks.plateau import ReduceLROnPlateau
 from cnnlib.callbacks.progress import Progress
+from cnnlib.callbacks.tensorboard import TensorBoard
 
 __all__ = [
     "CSVLog",
     "Callback",
     "Checkpoint",
     "EarlyStopping",
+    "LRSchedule",
     "LambdaCallback",
     "Progress",
     "ReduceLROnPlateau",
+    "TensorBoard",
 ]

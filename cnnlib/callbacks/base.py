@@ -18,6 +18,17 @@ Number = TypeVar("Number", int, float)
 class Callback:
     """Base of the callbacks; every hook does nothing. Epochs and batches count from 1.
 
+    The hooks of a fit, each called for all callbacks in their order before anything else happens::
+
+        on_fit_begin
+            on_epoch_begin                          for each epoch
+                on_batch_begin, on_batch_end        for each batch
+            on_epoch_end                            after the validation data
+        on_interrupt                                if a signal came
+        on_fit_end
+
+    A hook may read and change the trainer: its ``model``, ``optimizer`` (say, ``optimizer.lr``), ``history``,
+    ``position``; it ends training by ``trainer.stop(reason)``. What it raises ends ``fit``.
     ``on_fit_end`` is called however training ended: done, stopped, interrupted or failed.
     A callback that remembers something from hook to hook says so in ``state_dict``, so that a run which is resumed
     from a checkpoint goes on as if it had never ended.
@@ -25,12 +36,17 @@ class Callback:
 
     #: Called after all callbacks without it, because it keeps what they have become.
     last: ClassVar[bool] = False
+    #: Whether it writes files: left out of a ``fast_dev_run``.
+    writes: ClassVar[bool] = False
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Before the first epoch; ``trainer.epochs`` and ``trainer.batches`` (or None) are known."""
 
     def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
         """Before an epoch's first batch; of a resumed epoch before the first that is left."""
+
+    def on_batch_begin(self, trainer: Trainer, batch: int) -> None:
+        """Before a batch's forward pass; ``trainer.optimizer.epoch`` says where in the training it is."""
 
     def on_batch_end(self, trainer: Trainer, batch: int, loss: float) -> None:
         """After every batch, with its loss; that is after an update, unless the Trainer accumulates several batches."""

@@ -62,6 +62,7 @@ class Checkpoint(Callback):
     """
 
     last: ClassVar[bool] = True
+    writes: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from cnnlib.callbacks.base import Callback
 from cnnlib.files import file_path
@@ -37,6 +37,8 @@ class CSVLog(Callback):
 
     Raises OSError, when the first epoch ends, if the file cannot be written.
     """
+
+    writes: ClassVar[bool] = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = file_path(path, "CSVLog: path")
