@@ -156,6 +156,14 @@ class Plan:
             step.backward(gradients, route, updates)
         return [gradients[node] if needs_input_grad else None for node in self.graph.inputs]
 
+    def gradients(self, step: Step) -> int:
+        """Return how many products as large as its forward pass's a step makes without the inputs' gradients: one for
+        the gradient of its input, if somebody needs that, and one for that of its parameters, if they learn."""
+        for planned, route in self._routes.get(False, ()):
+            if planned is step:
+                return any(route.needs) + step.learns
+        return 0
+
     def _converted(self, node: int, x: Array) -> Array:
         dtype = self.key[1]
         if x.dtype == dtype and x.flags.c_contiguous:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cnnlib.operations import Convolution, Operation, lanes
 from cnnlib.plan import Plan, Step
 
-__all__ = ["PlanRow", "PlanTable", "plan_table"]
+__all__ = ["PlanRow", "PlanTable", "aligned", "plan_table"]
 
 Array = NDArray[Any]
 
@@ -33,6 +33,7 @@ class PlanRow:
     layout: str
     bytes: int
     multiply_adds: int
+    backward_multiply_adds: int
     predicted: float
     forward_ms: float
     backward_ms: float | None
@@ -62,21 +63,31 @@ class PlanTable:
                 f"{row.measured:.0%}",
             ]
             lines.append([row.names, row.runs, row.algorithm, row.layout, *numbers, f"{ms:.3f}"])
-        widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-        text = [
-            "  ".join(f"{c:<{w}}" if i < 4 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(line, widths, strict=True)))
-            for line in lines
-        ]
         title = f"batch {self.batch}, {self.dtype}, {mode}; buffers: {self.buffers / 1000:,.0f} KB"
-        return "\n".join([title, *(line.rstrip() for line in text)])
+        return "\n".join([title, *aligned(lines, 4)])
 
 
-def plan_table(plan: Plan, rounds: int) -> PlanTable:
-    """Run a plan on random numbers `rounds` times and return what it did."""
+def aligned(lines: Sequence[Sequence[str]], texts: int) -> list[str]:
+    """Return the lines of a table, its first columns, which are texts, to the left and its figures to the right.
+
+    >>> aligned([["layer", "ms"], ["0", "1.5"]], 1)
+    ['layer   ms', '0      1.5']
+    """
+    columns = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = [
+        [cell.ljust(w) if i < texts else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, columns, strict=True))]
+        for line in lines
+    ]
+    return ["  ".join(line).rstrip() for line in padded]
+
+
+def plan_table(plan: Plan, rounds: int, xs: list[Array] | None = None) -> PlanTable:
+    """Run a plan on arrays, or on random numbers, `rounds` times and return what it did."""
     batch, dtype, training = plan.key
-    rng = np.random.default_rng(0)
     nodes, names = plan.graph.nodes, {layer: name for name, layer in plan.graph.layers.items()}
-    xs = [rng.standard_normal((batch, *nodes[i].shape)).astype(dtype) for i in plan.graph.inputs]
+    if xs is None:
+        rng = np.random.default_rng(0)
+        xs = [rng.standard_normal((batch, *nodes[i].shape)).astype(dtype) for i in plan.graph.inputs]
     forwards: dict[int, list[float]] = {step.task.value: [] for step in plan.steps}
     backwards: dict[int, list[float]] = {step.task.value: [] for step in plan.steps}
     for _ in range(rounds):
@@ -99,6 +110,7 @@ def plan_table(plan: Plan, rounds: int) -> PlanTable:
                 layout=" → ".join(["+".join(_layouts(plan, step.task.sources)), *_layouts(plan, (value,))]),
                 bytes=0 if step.out is None else step.out.nbytes,
                 multiply_adds=multiply_adds,
+                backward_multiply_adds=multiply_adds * plan.gradients(step) if training else 0,
                 predicted=cost / predicted if predicted else 0.0,
                 forward_ms=times[value],
                 backward_ms=back[value] if training else None,
