@@ -86,6 +86,7 @@ _MODULES = (
     "plots",
     "schedules",
     "shapes",
+    "sklearn",
 )
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names} | {name: name for name in _MODULES}
 

@@ -15,6 +15,7 @@ from cnnlib import (
     plots,
     schedules,
     shapes,
+    sklearn,
 )
 from cnnlib._version import __version__
 from cnnlib.callbacks import (
@@ -150,4 +151,5 @@ __all__ = [
     "set_num_threads",
     "shapes",
     "show_config",
+    "sklearn",
 ]

@@ -40,6 +40,13 @@ def test_mnist_99(tmp_path) -> None:
     assert "of 667 digits" in held_back
 
 
+def test_sklearn_digits(tmp_path) -> None:
+    pytest.importorskip("sklearn")
+    output = run(tmp_path, "sklearn_digits.py", "--epochs", "6")
+    assert accuracy(output) >= 95
+    assert re.findall(r"^0\.\d+ 0\.0003 (\w+)$", output, flags=re.M) == ["mlp", "small_cnn"]
+
+
 def test_every_example_is_short_and_has_a_test() -> None:
     tests = sorted(Path(__file__).parent.glob("test_examples*.py"))
     source = "".join(path.read_text(encoding="utf-8") for path in tests)

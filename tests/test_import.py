@@ -18,9 +18,9 @@ import cnnlib
 
 # What only some users need, and what costs more than a millisecond or two: imported on use.
 HEAVY = {
-    "PIL", "asyncio", "concurrent", "email", "gzip", "hashlib", "http", "matplotlib", "multiprocessing", "onnx",
-    "onnxruntime", "pickle", "safetensors", "scipy", "secrets", "shutil", "socket", "ssl", "subprocess", "tempfile",
-    "torch", "tqdm", "unittest", "urllib.request",
+    "PIL", "asyncio", "concurrent", "email", "gzip", "hashlib", "http", "joblib", "matplotlib", "multiprocessing",
+    "onnx", "onnxruntime", "pickle", "safetensors", "scipy", "secrets", "shutil", "sklearn", "socket", "ssl",
+    "subprocess", "tempfile", "torch", "tqdm", "unittest", "urllib.request",
 }  # fmt: skip
 
 
@@ -32,6 +32,8 @@ def modules() -> list[str]:
 
 @pytest.fixture(params=[name for name in modules() if "._" not in name])
 def module(request: pytest.FixtureRequest) -> ModuleType:
+    if request.param == "cnnlib.sklearn":
+        pytest.importorskip("sklearn")
     return importlib.import_module(request.param)
 
 

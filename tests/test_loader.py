@@ -90,7 +90,7 @@ X, Y = np.zeros((4, 1, 5, 5), np.uint8), np.zeros(4, np.int64)
         ((X.tolist(), Y), DTypeError, r"x must be a NumPy array, got list.*np\.asarray\(x\)"),
         ((X, Y.tolist()), DTypeError, "y must be a NumPy array"),
         ((X, Y, Y, Y), DataError, "got 4 items"),
-        ((X, Y, 0 * Y), DataError, "sample_weight: all weights are 0"),
+        ((X, Y, 0 * Y), DataError, "sample_weight: all weights are zero"),
         ((X, Y, -1.0 * Y - 1), DataError, r"sample_weight\[0\] = -1: weights must be finite and at least 0"),
         ((X, Y, Y[:3]), ShapeError, r"sample_weight has shape \(3,\): expected a number each, \(4,\)"),
         (([X, X[:3]], Y), ShapeError, r"with x input 1 and y the targets: .*\(3, 1, 5, 5\) and \(4,\)"),

@@ -114,7 +114,7 @@ class WeightedDataset:
             raise ConfigError("sample_weight is given twice: the data have weights already")
         self.sample_weight = checked_weights(sample_weight, "sample_weight", len(self.data))
         if not self.sample_weight.any():
-            raise DataError("sample_weight: all weights are 0")
+            raise DataError("sample_weight: all weights are zero")
 
     def __len__(self) -> int:
         return len(self.data)
