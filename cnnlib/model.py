@@ -19,6 +19,7 @@ from cnnlib.init import RNG, as_generator
 from cnnlib.layers.base import Layer, Parameter
 from cnnlib.layers.checks import count
 from cnnlib.plan import Plan, PlanCache
+from cnnlib.state import IncompatibleKeys, arrays, load
 
 if TYPE_CHECKING:
     from cnnlib.optim import Updates
@@ -341,39 +342,27 @@ class Model:
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters and of the buffers that belong to them, by dotted name."""
-        return {name: array.copy() for name, array in self._state().items()}
+        return {name: array.copy() for name, array in arrays(self).items()}
 
-    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> None:
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy the arrays of `state` into the model; floats of another width are converted.
+
+        A state of the same architecture in PyTorch fits: names and layouts are the same, ``num_batches_tracked`` is
+        passed by. Return the names of the model that were missing, and those that the model does not have.
 
         Raises DataError, listing all differences and changing nothing, if shapes or dtypes do not fit or, with
         `strict`, if names are missing or left over.
         """
-        if not isinstance(state, Mapping):
-            raise DataError(
-                f"the state is a {type(state).__name__}: expected arrays by name, as state_dict() gives them"
-            )
-        own, strict = self._state(), flag(strict, "strict")
-        arrays = {name: plain(value, name) for name, value in state.items() if name in own}
-        problems = []
-        if strict:
-            problems += [f"missing: {name} {own[name].shape}" for name in own if name not in state]
-            problems += [f"not in the model: {name} {np.shape(state[name])}" for name in state if name not in own]
-        for name, array in arrays.items():
-            if array.shape != own[name].shape:
-                problems.append(f"{name}: shape {array.shape}, the model's is {own[name].shape}")
-            elif array.dtype.kind != "f":
-                problems.append(f"{name}: dtype {array.dtype}, the model's is {own[name].dtype}")
-        if problems:
-            raise DataError("the state does not fit the model:\n  " + "\n  ".join(problems))
-        for name, array in arrays.items():
-            own[name][...] = array
+        return load(self, state, strict)
 
-    def _state(self) -> dict[str, Array]:
-        state = {name: parameter.data for name, parameter in self.parameters().items()}
-        for name, layer in self.layers.items():
-            state.update({f"{name}.{key}": buffer for key, buffer in layer.buffers().items()})
-        return state
+    def load_weights(self, path: str | os.PathLike[str], strict: bool = True) -> IncompatibleKeys:
+        """Copy the weights of a safetensors file, PyTorch's or cnnlib's, into the model, as `load_state_dict` does.
+
+        Raises DataError as it does, and FileFormatError for what is no such file.
+        """
+        from cnnlib.serialize import load_weights
+
+        return load_weights(self, path, strict)
 
     # Telling and keeping
 

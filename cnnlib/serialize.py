@@ -38,8 +38,19 @@ from cnnlib.tensor_file import MAX_HEADER, NUMBERS, read_tensors
 
 if TYPE_CHECKING:
     from cnnlib.model import Model
+    from cnnlib.state import IncompatibleKeys
 
-__all__ = ["architecture", "check_sum", "checksum", "load", "load_state", "save", "save_state", "write_atomically"]
+__all__ = [
+    "architecture",
+    "check_sum",
+    "checksum",
+    "load",
+    "load_state",
+    "load_weights",
+    "save",
+    "save_state",
+    "write_atomically",
+]
 
 Array = NDArray[Any]
 
@@ -76,15 +87,30 @@ def load(path: PathLike) -> Model:
     return rebuild(state, metadata, path)
 
 
+def load_weights(model: Model, path: PathLike, strict: bool = True) -> IncompatibleKeys:
+    """Do what `Model.load_weights` says: architectures in the file, if there are any, are not looked at."""
+    state, metadata = load_state(path, NUMBERS)
+    try:
+        return model.load_state_dict(_weights(state, metadata, path), strict)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _weights(state: Mapping[str, Array], metadata: Mapping[str, str], path: PathLike) -> Mapping[str, Array]:
+    """Return the arrays of the model in a file: of a checkpoint those that are not the optimizer's or others'."""
+    if metadata.get("format") != CHECKPOINT_FORMAT:
+        return state
+    check_sum(path, state, metadata)
+    return {name[len("model/") :]: array for name, array in state.items() if name.startswith("model/")}
+
+
 def rebuild(state: Mapping[str, Array], metadata: Mapping[str, str], path: PathLike) -> Model:
     """Return the model that the arrays and the metadata of the file `path` describe; raises as `load` does."""
-    if metadata.get("format") == CHECKPOINT_FORMAT:
-        check_sum(path, state, metadata)
-        state = {name[len("model/") :]: array for name, array in state.items() if name.startswith("model/")}
+    state = _weights(state, metadata, path)
     if metadata.get("format") not in (FORMAT, CHECKPOINT_FORMAT) or "architecture" not in metadata:
         raise FileFormatError(
             f"{path}: a safetensors file without cnnlib's architecture; to take its weights into a model that you "
-            f"have, use model.load_state_dict(cnnlib.serialize.load_state(path)[0])"
+            f"have, use model.load_weights(path)"
         )
     if metadata.get("format_version") != FORMAT_VERSION:
         raise FileFormatError(

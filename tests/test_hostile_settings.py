@@ -55,6 +55,7 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "forward": (net().forward, {"x": some(2, 1, 4, 4)}),
     "features": (net().features, {"x": some(2, 1, 4, 4), "at": 0}),
     "load_state_dict": (net().load_state_dict, {"state": net().state_dict()}),
+    "load_weights": (net().load_weights, {"path": "no such file"}),
     "load": (cnnlib.load, {"path": "no such file"}),
     "lenet5": (cnnlib.models.lenet5, {}),
     "mlp": (cnnlib.models.mlp, {"sizes": [5, 3]}),

@@ -178,7 +178,7 @@ def test_states_are_copies_that_fit_or_are_refused_whole() -> None:
     assert str(caught.value).splitlines()[1:] == [
         "  missing: 0.bias (2,)",
         "  not in the model: extra (2,)",
-        "  3.weight: shape (8, 3), the model's is (3, 8)",
+        "  3.weight: shape (8, 3), the model's is (3, 8); use its transpose",
         "  3.bias: dtype int64, the model's is float32",
     ]
     with pytest.raises(DataError, match=r"3\.weight: shape"):

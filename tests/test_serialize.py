@@ -79,7 +79,7 @@ def test_other_programs_can_read_the_weights(tmp_path: Path) -> None:
     state, metadata = load_state(tmp_path / "plain.safetensors")
     assert metadata == {}
     lenet5(rng=1).load_state_dict(state)
-    with pytest.raises(FileFormatError, match=r"plain\.safetensors: .*without cnnlib's architecture.*load_state_dict"):
+    with pytest.raises(FileFormatError, match=r"plain\.safetensors: .*without cnnlib's architecture.*load_weights"):
         load(tmp_path / "plain.safetensors")
 
 
