@@ -27,6 +27,21 @@ cdef extern from "cnn.h" nogil:
         CNN_MULTIPLY
         CNN_DIVIDE
 
+    ctypedef enum cnn_activation:
+        CNN_ELU
+        CNN_GELU
+        CNN_GELU_TANH
+        CNN_HARDSIGMOID
+        CNN_HARDSWISH
+        CNN_HARDTANH
+        CNN_LEAKY_RELU
+        CNN_MISH
+        CNN_SIGMOID
+        CNN_SILU
+        CNN_SOFTPLUS
+        CNN_SOFTSIGN
+        CNN_TANH
+
     ctypedef enum cnn_loss:
         CNN_SQUARED
         CNN_ABSOLUTE
@@ -92,18 +107,10 @@ cdef extern from "cnn.h" nogil:
     void cnn_relu_forward_f64(double *, const double *, ptrdiff_t)
     void cnn_relu_grad_f32(float *, const float *, const float *, ptrdiff_t)
     void cnn_relu_grad_f64(double *, const double *, const double *, ptrdiff_t)
-    void cnn_sigmoid_forward_f32(float *, const float *, ptrdiff_t)
-    void cnn_sigmoid_forward_f64(double *, const double *, ptrdiff_t)
-    void cnn_sigmoid_grad_f32(float *, const float *, const float *, ptrdiff_t)
-    void cnn_sigmoid_grad_f64(double *, const double *, const double *, ptrdiff_t)
-    void cnn_tanh_forward_f32(float *, const float *, ptrdiff_t)
-    void cnn_tanh_forward_f64(double *, const double *, ptrdiff_t)
-    void cnn_tanh_grad_f32(float *, const float *, const float *, ptrdiff_t)
-    void cnn_tanh_grad_f64(double *, const double *, const double *, ptrdiff_t)
-    void cnn_leaky_relu_forward_f32(float *, const float *, ptrdiff_t, double)
-    void cnn_leaky_relu_forward_f64(double *, const double *, ptrdiff_t, double)
-    void cnn_leaky_relu_grad_f32(float *, const float *, const float *, ptrdiff_t, double)
-    void cnn_leaky_relu_grad_f64(double *, const double *, const double *, ptrdiff_t, double)
+    void cnn_activation_f32(float *, const float *, ptrdiff_t, cnn_activation, double, double)
+    void cnn_activation_f64(double *, const double *, ptrdiff_t, cnn_activation, double, double)
+    void cnn_activation_grad_f32(float *, const float *, const float *, ptrdiff_t, cnn_activation, double, double)
+    void cnn_activation_grad_f64(double *, const double *, const double *, ptrdiff_t, cnn_activation, double, double)
     cnn_status cnn_prelu_forward_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_prelu_forward_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_prelu_grad_f32(float *, float *, const float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)

@@ -81,17 +81,9 @@ def relu_forward(y: _Array, x: _Array) -> None: ...
 @_fused
 def relu_grad(dx: _Array, dy: _Array, x: _Array) -> None: ...
 @_fused
-def sigmoid_forward(y: _Array, x: _Array) -> None: ...
+def activation(y: _Array, x: _Array, kind: int, a: float, b: float) -> None: ...
 @_fused
-def sigmoid_grad(dx: _Array, dy: _Array, y: _Array) -> None: ...
-@_fused
-def tanh_forward(y: _Array, x: _Array) -> None: ...
-@_fused
-def tanh_grad(dx: _Array, dy: _Array, y: _Array) -> None: ...
-@_fused
-def leaky_relu_forward(y: _Array, x: _Array, slope: float) -> None: ...
-@_fused
-def leaky_relu_grad(dx: _Array, dy: _Array, x: _Array, slope: float) -> None: ...
+def activation_grad(dx: _Array, dy: _Array, x: _Array, kind: int, a: float, b: float) -> None: ...
 @_fused
 def prelu_forward(y: _Array, x: _Array, a: _Array) -> None: ...
 @_fused
@@ -166,6 +158,19 @@ def adagrad_step(
 @_fused
 def lion_step(w: _Array, m: _Array, g: _Array, lr: float, beta1: float, beta2: float, decay: float) -> None: ...
 
+ELU: int
+GELU: int
+GELU_TANH: int
+HARDSIGMOID: int
+HARDSWISH: int
+HARDTANH: int
+LEAKY_RELU: int
+MISH: int
+SIGMOID: int
+SILU: int
+SOFTPLUS: int
+SOFTSIGN: int
+TANH: int
 ADD: int
 SUBTRACT: int
 MULTIPLY: int

@@ -341,58 +341,27 @@ def relu_grad(real[::1] dx, const real[::1] dy, const real[::1] x):
             cnn_relu_grad_f64(&dx[0], &dy[0], &x[0], dx.shape[0])
 
 
-def sigmoid_forward(real[::1] y, const real[::1] x):
-    demand(0 < y.shape[0] == x.shape[0])
+ELU, GELU, GELU_TANH, HARDSIGMOID, HARDSWISH = CNN_ELU, CNN_GELU, CNN_GELU_TANH, CNN_HARDSIGMOID, CNN_HARDSWISH
+HARDTANH, LEAKY_RELU, MISH, SIGMOID, SILU = CNN_HARDTANH, CNN_LEAKY_RELU, CNN_MISH, CNN_SIGMOID, CNN_SILU
+SOFTPLUS, SOFTSIGN, TANH = CNN_SOFTPLUS, CNN_SOFTSIGN, CNN_TANH
+
+
+def activation(real[::1] y, const real[::1] x, int kind, double a, double b):
+    demand(0 < y.shape[0] == x.shape[0] and 0 <= kind <= <int>CNN_TANH)
     with nogil:
         if real is float:
-            cnn_sigmoid_forward_f32(&y[0], &x[0], y.shape[0])
+            cnn_activation_f32(&y[0], &x[0], y.shape[0], <cnn_activation>kind, a, b)
         else:
-            cnn_sigmoid_forward_f64(&y[0], &x[0], y.shape[0])
+            cnn_activation_f64(&y[0], &x[0], y.shape[0], <cnn_activation>kind, a, b)
 
 
-def sigmoid_grad(real[::1] dx, const real[::1] dy, const real[::1] y):
-    demand(0 < dx.shape[0] == dy.shape[0] == y.shape[0])
+def activation_grad(real[::1] dx, const real[::1] dy, const real[::1] x, int kind, double a, double b):
+    demand(0 < dx.shape[0] == dy.shape[0] == x.shape[0] and 0 <= kind <= <int>CNN_TANH)
     with nogil:
         if real is float:
-            cnn_sigmoid_grad_f32(&dx[0], &dy[0], &y[0], dx.shape[0])
+            cnn_activation_grad_f32(&dx[0], &dy[0], &x[0], dx.shape[0], <cnn_activation>kind, a, b)
         else:
-            cnn_sigmoid_grad_f64(&dx[0], &dy[0], &y[0], dx.shape[0])
-
-
-def tanh_forward(real[::1] y, const real[::1] x):
-    demand(0 < y.shape[0] == x.shape[0])
-    with nogil:
-        if real is float:
-            cnn_tanh_forward_f32(&y[0], &x[0], y.shape[0])
-        else:
-            cnn_tanh_forward_f64(&y[0], &x[0], y.shape[0])
-
-
-def tanh_grad(real[::1] dx, const real[::1] dy, const real[::1] y):
-    demand(0 < dx.shape[0] == dy.shape[0] == y.shape[0])
-    with nogil:
-        if real is float:
-            cnn_tanh_grad_f32(&dx[0], &dy[0], &y[0], dx.shape[0])
-        else:
-            cnn_tanh_grad_f64(&dx[0], &dy[0], &y[0], dx.shape[0])
-
-
-def leaky_relu_forward(real[::1] y, const real[::1] x, double slope):
-    demand(0 < y.shape[0] == x.shape[0])
-    with nogil:
-        if real is float:
-            cnn_leaky_relu_forward_f32(&y[0], &x[0], y.shape[0], slope)
-        else:
-            cnn_leaky_relu_forward_f64(&y[0], &x[0], y.shape[0], slope)
-
-
-def leaky_relu_grad(real[::1] dx, const real[::1] dy, const real[::1] x, double slope):
-    demand(0 < dx.shape[0] == dy.shape[0] == x.shape[0])
-    with nogil:
-        if real is float:
-            cnn_leaky_relu_grad_f32(&dx[0], &dy[0], &x[0], dx.shape[0], slope)
-        else:
-            cnn_leaky_relu_grad_f64(&dx[0], &dy[0], &x[0], dx.shape[0], slope)
+            cnn_activation_grad_f64(&dx[0], &dy[0], &x[0], dx.shape[0], <cnn_activation>kind, a, b)
 
 
 cdef bint alike(const Py_ssize_t *a, const Py_ssize_t *b) noexcept:

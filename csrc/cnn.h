@@ -96,6 +96,23 @@ typedef enum { CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE } cnn_operation;
 
 typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_loss;
 
+/* Functions f(x) of one number, with parameters a and b. Slopes at a kink: see each. */
+typedef enum {
+    CNN_ELU,         /* b x where x > 0, else a (e^x - 1); the slope at 0 is a */
+    CNN_GELU,        /* x Phi(x), Phi being the normal distribution */
+    CNN_GELU_TANH,   /* x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2 */
+    CNN_HARDSIGMOID, /* min(max(a x + b, 0), 1), flat at the kinks */
+    CNN_HARDSWISH,   /* x min(max(x + 3, 0), 6) / 6; the slope is 0 at -3, 1 at 3 */
+    CNN_HARDTANH,    /* min(max(x, a), b), flat at a and b */
+    CNN_LEAKY_RELU,  /* x where x > 0, else a x; the slope at 0 is a */
+    CNN_MISH,        /* x tanh(log(1 + e^x)) */
+    CNN_SIGMOID,     /* 1/(1 + e^-x), 0 below the normal numbers */
+    CNN_SILU,        /* x/(1 + e^-x) */
+    CNN_SOFTPLUS,    /* log(1 + e^(a x))/a, x where a x > b */
+    CNN_SOFTSIGN,    /* x/(1 + |x|) */
+    CNN_TANH,
+} cnn_activation;
+
 #define CNN_DECLARE(R, T)                                                                                           \
     /* y[n,k,p,q] = b[k] + scale[k] * sum over c,r,s: w[k,c,r,s] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...]  \
      * c runs over the k's group; outside the image x is 0; b (0) and scale (1) may be NULL. Then what `f` says. winner, \
@@ -152,18 +169,11 @@ typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_lo
     void cnn_relu_forward_##T(R *y, const R *x, ptrdiff_t size);                                                    \
     /* dx = dy where x > 0, else 0; dx may be dy or x; x may be relu's output instead of its input. */              \
     void cnn_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size);                                         \
-    /* y = 1/(1 + e^-x), without overflow, 0 below the normal numbers; y may be x. */                                                 \
-    void cnn_sigmoid_forward_##T(R *y, const R *x, ptrdiff_t size);                                                 \
-    /* dx = dy * y * (1 - y) for sigmoid's output y; dx may be dy or y. */                                          \
-    void cnn_sigmoid_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t size);                                      \
-    /* y = tanh x; y may be x. */                                                                                   \
-    void cnn_tanh_forward_##T(R *y, const R *x, ptrdiff_t size);                                                    \
-    /* dx = dy * (1 - y^2) for tanh's output y; dx may be dy or y. */                                               \
-    void cnn_tanh_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t size);                                         \
-    /* y = x where x > 0, else slope * x; y may be x. */                                                            \
-    void cnn_leaky_relu_forward_##T(R *y, const R *x, ptrdiff_t size, double slope);                                \
-    /* dx = dy where x > 0, else slope * dy; dx may be dy or x. */                                                  \
-    void cnn_leaky_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size, double slope);                     \
+    /* y = f(x), element by element, where f is `kind` with its parameters a and b; y may be x. */                  \
+    void cnn_activation_##T(R *y, const R *x, ptrdiff_t size, cnn_activation kind, double a, double b);             \
+    /* dx = dy * f'(x); dx may be dy or x. For CNN_SIGMOID and CNN_TANH x is the output f(x) instead. */            \
+    void cnn_activation_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size, cnn_activation kind, double a,     \
+                                 double b);                                                                         \
     /* y[n,c,i] = x[n,c,i] where it is > 0, else a[c] * x[n,c,i]; i < m. */                                         \
     cnn_status cnn_prelu_forward_##T(R *y, const R *x, const R *a, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m);          \
     /* dx = dy where x > 0, else a[c] * dy; da[c] = sum over n,i where not x > 0: x * dy. dx or da may be NULL. */  \

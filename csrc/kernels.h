@@ -163,14 +163,8 @@ typedef struct {
     K(relu, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                      \
     /* dx = dy where x > 0, else 0; dx may be dy or x */                                                            \
     K(relu_grad, (REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int stream))                                \
-    /* y = 1/(1 + e^-x); within 3 units of the last place, 0 below the normal numbers */                            \
-    K(sigmoid, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                   \
-    /* dx = dy * y * (1 - y) for sigmoid's y */                                                                     \
-    K(sigmoid_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream))                             \
-    /* y = tanh x; within 3 units of the last place */                                                              \
-    K(tanh, (REAL *y, const REAL *x, ptrdiff_t n, int stream))                                                      \
-    /* dx = dy * (1 - y^2) for tanh's y */                                                                          \
-    K(tanh_grad, (REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream))                                \
+    /* y = f(x), cnn.h's `kind` with a and b, or dy * f'(x) where dy is not NULL; y may be x or dy */               \
+    K(activation, (REAL *y, const REAL *dy, const REAL *x, ptrdiff_t n, int stream, cnn_activation kind, REAL a, REAL b)) \
     /* y = e^(x - *max); *sum = sum of y. A NaN in x is one in *sum */                                               \
     K(exp_row, (REAL *y, const REAL *x, ptrdiff_t n, REAL *max, REAL *sum))                                         \
     /* y = x where x > 0, else slope * x; slope[i] for element i with `each`, slope[0] for all without */           \

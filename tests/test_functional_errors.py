@@ -10,6 +10,7 @@ import pytest
 
 from cnnlib import functional, reference
 from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError
+from cnnlib.selftest.kernels import CURVES
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(3)
@@ -43,6 +44,8 @@ GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
     "tanh_backward": ({"grad_output": (4, 5), "y": (4, 5)}, {}),
     "leaky_relu": ({"x": (4, 5)}, {}),
     "leaky_relu_backward": ({"grad_output": (4, 5), "x": (4, 5)}, {}),
+    **{name: ({"x": (4, 5)}, {}) for name in CURVES},
+    **{f"{name}_backward": ({"grad_output": (4, 5), "x": (4, 5)}, {}) for name in CURVES},
     "prelu": ({"x": (4, 3, 2, 2), "weight": (3,)}, {}),
     "prelu_backward": ({"grad_output": (4, 3, 2, 2), "x": (4, 3, 2, 2), "weight": (3,)}, {}),
     "batch_moments": ({"x": (4, 3, 2, 2)}, {}),
@@ -125,7 +128,7 @@ FREE = [
 ]
 ANY_SHAPE = [
     (name, "x")
-    for name in ("relu", "sigmoid", "tanh", "leaky_relu", "batch_moments", "affine", "reciprocal", "dropout")
+    for name in (*CURVES, "relu", "sigmoid", "tanh", "leaky_relu", "batch_moments", "affine", "reciprocal", "dropout")
 ]
 
 
@@ -273,6 +276,7 @@ def test_empty_batch(name) -> None:
 
 # A NaN there chooses where the gradient goes; slopes are not used for the positive x of a good call.
 NAN_STOPS = {(f"{name}_backward", "x") for name in ("max_pool2d", "relu", "leaky_relu")}
+NAN_STOPS |= {(f"{name}_backward", "x") for name in ("hardsigmoid", "hardswish", "hardtanh")}
 NAN_STOPS |= {("prelu", "weight"), ("prelu_backward", "weight")}
 
 

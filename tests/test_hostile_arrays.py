@@ -12,6 +12,7 @@ import pytest
 
 from cnnlib import functional, reference
 from cnnlib.errors import CNNError
+from cnnlib.selftest.kernels import CURVES
 from tests.helpers import Array
 from tests.test_functional_errors import GOOD as CALLS
 from tests.test_functional_errors import IN_PLACE
@@ -139,6 +140,7 @@ ANY_SHAPE = {
 ANY_SHAPE |= {"leaky_relu", "dropout", "relu_backward", "sigmoid_backward", "tanh_backward", "leaky_relu_backward"}
 ANY_SHAPE |= {"sgd_step", "adam_step", "rmsprop_step", "adagrad_step", "lion_step"}
 MAY_BE_NONE = {("sgd_step", "velocity"), ("rmsprop_step", "m")}
+ANY_SHAPE |= {*CURVES, *(f"{name}_backward" for name in CURVES)}
 PAIRS = [(name, argument) for name, (arrays, _) in FUNCTIONS.items() for argument in arrays]
 
 

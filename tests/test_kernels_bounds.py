@@ -24,6 +24,7 @@ from helpers import Array, guarded, in_lanes, normal
 import cnnlib
 from cnnlib import _kernels, functional
 from cnnlib.config import ALGORITHMS
+from cnnlib.selftest.kernels import CURVES
 from cnnlib.shapes import conv2d_output_shape, pair, pool2d_geometry
 
 WAYS = {"depthwise", "direct", "pixels", "tiles 6×6", "tiles 7×7", "tiles 8×8"}
@@ -183,7 +184,7 @@ def elementwise(make: Make) -> None:
         functional.affine(make(length), 3, 1)
         _kernels.all_finite[make.element](make(length))
         functional.reciprocal(make(length), 3)
-        for name in ("relu", "sigmoid", "tanh", "leaky_relu"):
+        for name in ("relu", "sigmoid", "tanh", "leaky_relu", *CURVES):
             getattr(functional, name)(make(length))
             getattr(functional, f"{name}_backward")(make(length), make(length))
         functional.dropout(make(length), 0.5, 7)

@@ -18,14 +18,36 @@ from cnnlib.functional.activation import (
     relu_backward,
     sigmoid,
     sigmoid_backward,
-    softmax,
-    softmax_backward,
     tanh,
     tanh_backward,
 )
 from cnnlib.functional.arithmetic import add, affine, divide, divide_backward, multiply, reciprocal, subtract
 from cnnlib.functional.convolution import conv2d, conv2d_backward
+from cnnlib.functional.curves import (
+    elu,
+    elu_backward,
+    hardsigmoid,
+    hardsigmoid_backward,
+    hardtanh,
+    hardtanh_backward,
+    selu,
+    selu_backward,
+    softplus,
+    softplus_backward,
+    softsign,
+    softsign_backward,
+)
 from cnnlib.functional.dense import linear, linear_backward
+from cnnlib.functional.gates import (
+    gelu,
+    gelu_backward,
+    hardswish,
+    hardswish_backward,
+    mish,
+    mish_backward,
+    silu,
+    silu_backward,
+)
 from cnnlib.functional.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
 from cnnlib.functional.normalization import batch_moments, batch_norm, batch_norm_backward
 from cnnlib.functional.pooling import MOST_POSITIONS as MOST_POSITIONS
@@ -33,6 +55,7 @@ from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2
 from cnnlib.functional.pooling import max_pool2d_winners as max_pool2d_winners
 from cnnlib.functional.pooling import max_pool2d_winners_backward as max_pool2d_winners_backward
 from cnnlib.functional.regularization import dropout
+from cnnlib.functional.softmax import softmax, softmax_backward
 from cnnlib.functional.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.functional.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
 from cnnlib.reference import as_input
@@ -57,6 +80,16 @@ __all__ = [
     "divide",
     "divide_backward",
     "dropout",
+    "elu",
+    "elu_backward",
+    "gelu",
+    "gelu_backward",
+    "hardsigmoid",
+    "hardsigmoid_backward",
+    "hardswish",
+    "hardswish_backward",
+    "hardtanh",
+    "hardtanh_backward",
     "l1_loss",
     "leaky_relu",
     "leaky_relu_backward",
@@ -65,6 +98,8 @@ __all__ = [
     "lion_step",
     "max_pool2d",
     "max_pool2d_backward",
+    "mish",
+    "mish_backward",
     "mse_loss",
     "multiply",
     "prelu",
@@ -73,11 +108,19 @@ __all__ = [
     "relu",
     "relu_backward",
     "rmsprop_step",
+    "selu",
+    "selu_backward",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
+    "silu",
+    "silu_backward",
     "softmax",
     "softmax_backward",
+    "softplus",
+    "softplus_backward",
+    "softsign",
+    "softsign_backward",
     "subtract",
     "tanh",
     "tanh_backward",

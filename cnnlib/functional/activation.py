@@ -1,12 +1,10 @@
-"""Activation functions and their gradients."""
+"""The rectifiers, sigmoid and tanh, and their gradients."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, number, output, several, unless_same, wanted
-from cnnlib.functional.shared import as_channels, each, instance, with_channels
+from cnnlib.arrays import as_array, expect_shape, number, output, several, wanted
+from cnnlib.functional.shared import as_channels, curve, curve_backward, each, each_backward, instance, with_channels
 from cnnlib.reference import Array
 
 __all__ = [
@@ -18,8 +16,6 @@ __all__ = [
     "relu_backward",
     "sigmoid",
     "sigmoid_backward",
-    "softmax",
-    "softmax_backward",
     "tanh",
     "tanh_backward",
 ]
@@ -42,7 +38,7 @@ def relu_backward(grad_output: Array, x: Array, *, out: Array | None = None) -> 
     >>> relu_backward(np.array([1.0, 1.0, 1.0]), np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 1.0]
     """
-    return _each_backward(_kernels.relu_grad, grad_output, x, "x", out)
+    return each_backward(_kernels.relu_grad, grad_output, x, "x", out)
 
 
 def leaky_relu(x: Array, negative_slope: float = 0.01, *, out: Array | None = None) -> Array:
@@ -52,7 +48,7 @@ def leaky_relu(x: Array, negative_slope: float = 0.01, *, out: Array | None = No
     >>> leaky_relu(np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
     [-1.0, 0.0, 3.0]
     """
-    return each(_kernels.leaky_relu_forward, x, out, negative_slope=negative_slope)
+    return curve(_kernels.LEAKY_RELU, x, out, number(negative_slope, "negative_slope"))
 
 
 def leaky_relu_backward(
@@ -64,7 +60,7 @@ def leaky_relu_backward(
     >>> leaky_relu_backward(np.array([4.0, 4.0, 4.0]), np.array([-2.0, 0.0, 3.0]), 0.5).tolist()
     [2.0, 2.0, 4.0]
     """
-    return _each_backward(_kernels.leaky_relu_grad, grad_output, x, "x", out, number(negative_slope, "negative_slope"))
+    return curve_backward(_kernels.LEAKY_RELU, grad_output, x, out, number(negative_slope, "negative_slope"))
 
 
 def prelu(x: Array, weight: Array, *, out: Array | None = None) -> Array:
@@ -122,7 +118,7 @@ def sigmoid(x: Array, *, out: Array | None = None) -> Array:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [0.0, 0.5, 1.0]
     """
-    return each(_kernels.sigmoid_forward, x, out)
+    return curve(_kernels.SIGMOID, x, out)
 
 
 def sigmoid_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
@@ -132,7 +128,7 @@ def sigmoid_backward(grad_output: Array, y: Array, *, out: Array | None = None) 
     >>> sigmoid_backward(np.array([2.0]), np.array([0.5])).tolist()
     [0.5]
     """
-    return _each_backward(_kernels.sigmoid_grad, grad_output, y, "y", out)
+    return curve_backward(_kernels.SIGMOID, grad_output, y, out, name="y")
 
 
 def tanh(x: Array, *, out: Array | None = None) -> Array:
@@ -142,7 +138,7 @@ def tanh(x: Array, *, out: Array | None = None) -> Array:
     >>> tanh(np.array([-1000.0, 0.0, 1000.0])).tolist()
     [-1.0, 0.0, 1.0]
     """
-    return each(_kernels.tanh_forward, x, out)
+    return curve(_kernels.TANH, x, out)
 
 
 def tanh_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
@@ -152,47 +148,7 @@ def tanh_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> 
     >>> tanh_backward(np.array([2.0]), np.array([0.5])).tolist()
     [1.5]
     """
-    return _each_backward(_kernels.tanh_grad, grad_output, y, "y", out)
-
-
-def softmax(x: Array, *, out: Array | None = None) -> Array:
-    """Return exp(x_i) / Σ_j exp(x_j) along the classes, stable at any magnitude. x (N, C); `out` may be x.
-
-    >>> import numpy as np
-    >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
-    [[0.5, 0.5]]
-    """
-    x = as_array(x, "x", 2)
-    result = output(out, "out", x.shape, unless_same(x, out))
-    instance(_kernels.softmax_forward, x)(result, x)
-    return result
-
-
-def softmax_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
-    """Return y_j (g_j - Σ_i g_i y_i) for softmax's output y and g = grad_output. Both (N, C); `out` may be either.
-
-    >>> import numpy as np
-    >>> softmax_backward(np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])).tolist()
-    [[0.25, -0.25]]
-    """
-    y = as_array(y, "y", 2)
-    grad_output = as_array(grad_output, "grad_output", 2, y)
-    expect_shape(grad_output, "grad_output", y.shape, "the shape of y")
-    result = output(out, "out", y.shape, unless_same(y, out), unless_same(grad_output, out))
-    instance(_kernels.softmax_grad, y)(result, grad_output, y)
-    return result
-
-
-def _each_backward(
-    kernel: Any, grad_output: Array, kept: Array, name: str, out: Array | None, *settings: float
-) -> Array:
-    """Return the gradient of an element-wise function from that of its output and the array that forward kept."""
-    kept = as_array(kept, name)
-    grad_output = as_array(grad_output, "grad_output", like=kept)
-    expect_shape(grad_output, "grad_output", kept.shape, f"the shape of {name}")
-    result = output(out, "out", kept.shape, unless_same(kept, out), unless_same(grad_output, out))
-    instance(kernel, kept)(result.reshape(-1), grad_output.reshape(-1), kept.reshape(-1), *settings)
-    return result
+    return curve_backward(_kernels.TANH, grad_output, y, out, name="y")
 
 
 def _prelu_arrays(x: Array, weight: Array) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, output, several, unless_same, wanted
+from cnnlib.arrays import as_array, expect_shape, number, output, several, unless_same, wanted
 from cnnlib.functional.shared import each, instance
 from cnnlib.reference import Array
 
@@ -95,7 +95,7 @@ def affine(x: Array, scale: float, offset: float = 0.0, *, out: Array | None = N
     >>> affine(np.array([1.0, 2.0]), 3, -1).tolist()
     [2.0, 5.0]
     """
-    return each(_kernels.affine, x, out, scale=scale, offset=offset)
+    return each(_kernels.affine, x, out, number(scale, "scale"), number(offset, "offset"))
 
 
 def reciprocal(x: Array, numerator: float = 1.0, *, out: Array | None = None) -> Array:
@@ -105,7 +105,7 @@ def reciprocal(x: Array, numerator: float = 1.0, *, out: Array | None = None) ->
     >>> reciprocal(np.array([1.0, 2.0]), 6).tolist()
     [6.0, 3.0]
     """
-    return each(_kernels.reciprocal, x, out, numerator=numerator)
+    return each(_kernels.reciprocal, x, out, number(numerator, "numerator"))
 
 
 def _arithmetic(a: Array, b: Array, operation: int, out: Array | None) -> Array:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cnnlib.arrays import ELEMENTS, as_array, number, output, unless_same
+from cnnlib import _kernels
+from cnnlib.arrays import ELEMENTS, as_array, expect_shape, output, unless_same
 from cnnlib.errors import ShapeError
 from cnnlib.reference import Array
 
-__all__ = ["as_channels", "each", "instance", "with_channels"]
+__all__ = ["as_channels", "curve", "curve_backward", "each", "each_backward", "instance", "with_channels"]
 
 
 def instance(function: Any, like: Array) -> Callable[..., Any]:
@@ -18,12 +19,36 @@ def instance(function: Any, like: Array) -> Callable[..., Any]:
     return typed
 
 
-def each(kernel: Any, x: Array, out: Array | None, **settings: float) -> Array:
+def each(kernel: Any, x: Array, out: Array | None, *settings: float) -> Array:
     """Return what a kernel gives for x element by element."""
-    x, numbers = as_array(x, "x"), [number(value, name) for name, value in settings.items()]
+    x = as_array(x, "x")
     result = output(out, "out", x.shape, unless_same(x, out))
-    instance(kernel, x)(result.reshape(-1), x.reshape(-1), *numbers)
+    instance(kernel, x)(result.reshape(-1), x.reshape(-1), *settings)
     return result
+
+
+def each_backward(
+    kernel: Any, grad_output: Array, kept: Array, name: str, out: Array | None, *settings: float
+) -> Array:
+    """Return the gradient of an element-wise function from that of its output and the array that forward kept."""
+    kept = as_array(kept, name)
+    grad_output = as_array(grad_output, "grad_output", like=kept)
+    expect_shape(grad_output, "grad_output", kept.shape, f"the shape of {name}")
+    result = output(out, "out", kept.shape, unless_same(kept, out), unless_same(grad_output, out))
+    instance(kernel, kept)(result.reshape(-1), grad_output.reshape(-1), kept.reshape(-1), *settings)
+    return result
+
+
+def curve(kind: int, x: Array, out: Array | None, a: float = 0.0, b: float = 0.0) -> Array:
+    """Return the activation `kind` of x, which has the parameters a and b."""
+    return each(_kernels.activation, x, out, kind, a, b)
+
+
+def curve_backward(
+    kind: int, grad_output: Array, kept: Array, out: Array | None, a: float = 0.0, b: float = 0.0, name: str = "x"
+) -> Array:
+    """Return the gradient of `curve`'s x; sigmoid and tanh keep their output "y", all others their input."""
+    return each_backward(_kernels.activation_grad, grad_output, kept, name, out, kind, a, b)
 
 
 def with_channels(x: Array) -> Array:

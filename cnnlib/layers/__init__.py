@@ -4,10 +4,13 @@ from cnnlib.layers.activation import ReLU, Softmax
 from cnnlib.layers.adaptive import AdaptiveAvgPool2d, GlobalAvgPool2d
 from cnnlib.layers.arithmetic import Divide, Multiply, Subtract
 from cnnlib.layers.base import Layer, Parameter
+from cnnlib.layers.bounded import Hardsigmoid, Hardtanh, ReLU6
 from cnnlib.layers.constants import Affine, Reciprocal
 from cnnlib.layers.conv import Conv1d, Conv2d
 from cnnlib.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d
+from cnnlib.layers.curves import ELU, SELU, Softplus, Softsign
 from cnnlib.layers.dropout import Dropout, Dropout2d
+from cnnlib.layers.gates import GELU, Hardswish, Mish, SiLU
 from cnnlib.layers.linear import Linear
 from cnnlib.layers.merge import Add, Concat
 from cnnlib.layers.normalization import BatchNorm1d, BatchNorm2d
@@ -19,6 +22,9 @@ from cnnlib.layers.smooth import Sigmoid, Tanh
 from cnnlib.layers.standardize import Standardize
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
     "AdaptiveAvgPool2d",
     "Add",
     "Affine",
@@ -35,17 +41,25 @@ __all__ = [
     "Dropout2d",
     "Flatten",
     "GlobalAvgPool2d",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "Layer",
     "LeakyReLU",
     "Linear",
     "MaxPool2d",
+    "Mish",
     "Multiply",
     "PReLU",
     "Parameter",
     "ReLU",
+    "ReLU6",
     "Reciprocal",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
+    "Softsign",
     "Standardize",
     "Subtract",
     "Tanh",

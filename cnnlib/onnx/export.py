@@ -5,6 +5,7 @@ Each layer is written in ONNX's own operators, by the function for its class in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +217,42 @@ def _standardize(to: Writer, layer: Any, xs: list[str]) -> str:
     return to.node("Div", to.node("Sub", *xs, mean), std)
 
 
+def _softplus(to: Writer, layer: Any, xs: list[str]) -> str:
+    scaled = xs[0] if layer.beta == 1 else to.node("Mul", *xs, to.constant("beta", layer.beta))
+    y = to.node("Softplus", scaled)
+    if layer.beta != 1:
+        y = to.node("Div", y, to.constant("beta", layer.beta))
+    above = to.node("Greater", scaled, to.constant("threshold", layer.threshold))
+    return to.node("Where", above, *xs, y)
+
+
+def _hardtanh(to: Writer, layer: Any, xs: list[str]) -> str:
+    bounds = (("min", layer.min_val), ("max", layer.max_val))
+    return to.node("Clip", *xs, *("" if value is None else to.constant(name, value) for name, value in bounds))
+
+
+def _gelu(to: Writer, layer: Any, xs: list[str]) -> str:
+    """The operator Gelu came later, with opset 20."""
+    one, half = to.constant("one", 1.0), to.constant("half", 0.5)
+    if layer.approximate == "tanh":
+        cube = to.node("Mul", *xs, to.node("Mul", *xs, *xs))
+        line = to.node("Add", *xs, to.node("Mul", cube, to.constant("cubic", 0.044715)))
+        bent = to.node("Tanh", to.node("Mul", line, to.constant("slope", math.sqrt(2 / math.pi))))
+    else:
+        bent = to.node("Erf", to.node("Mul", *xs, to.constant("slope", math.sqrt(0.5))))
+    return to.node("Mul", to.node("Mul", *xs, half), to.node("Add", bent, one))
+
+
+def _gated(*operators: str) -> Callable[[Writer, Any, list[str]], str]:
+    def write(to: Writer, layer: Any, xs: list[str]) -> str:
+        gate = xs[0]
+        for operator in operators:
+            gate = to.node(operator, gate)
+        return to.node("Mul", *xs, gate)
+
+    return write
+
+
 def _chain(operator: str) -> Callable[[Writer, Any, list[str]], str]:
     return lambda to, layer, xs: to.chain(operator, xs)
 
@@ -239,17 +276,27 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.ConvTranspose2d: _conv_transpose,
     layers.Divide: _chain("Div"),
     layers.Dropout: lambda to, layer, xs: xs[0],
+    layers.ELU: lambda to, layer, xs: to.node("Elu", *xs, alpha=layer.alpha),
     layers.Flatten: _plain("Flatten", axis=1),
+    layers.GELU: _gelu,
     layers.GlobalAvgPool2d: lambda to, layer, xs: to.node("Flatten", to.node("GlobalAveragePool", *xs), axis=1),
+    layers.Hardsigmoid: lambda to, layer, xs: to.node("HardSigmoid", *xs, alpha=layer.alpha, beta=layer.beta),
+    layers.Hardswish: _plain("HardSwish"),
+    layers.Hardtanh: _hardtanh,
     layers.LeakyReLU: lambda to, layer, xs: to.node("LeakyRelu", *xs, alpha=layer.negative_slope),
     layers.Linear: _linear,
     layers.MaxPool2d: _pool("MaxPool"),
+    layers.Mish: _gated("Softplus", "Tanh"),
     layers.Multiply: _chain("Mul"),
     layers.PReLU: _prelu,
     layers.ReLU: _plain("Relu"),
     layers.Reciprocal: lambda to, layer, xs: to.node("Div", to.constant("numerator", layer.numerator), *xs),
+    layers.SELU: lambda to, layer, xs: to.node("Selu", *xs, alpha=layer.alpha, gamma=layer.gamma),
+    layers.SiLU: _gated("Sigmoid"),
     layers.Sigmoid: _plain("Sigmoid"),
     layers.Softmax: _plain("Softmax", axis=1),
+    layers.Softplus: _softplus,
+    layers.Softsign: _plain("Softsign"),
     layers.Standardize: _standardize,
     layers.Subtract: _chain("Sub"),
     layers.Tanh: _plain("Tanh"),

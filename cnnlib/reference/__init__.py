@@ -17,14 +17,36 @@ from cnnlib.reference.activation import (
     relu_backward,
     sigmoid,
     sigmoid_backward,
-    softmax,
-    softmax_backward,
     tanh,
     tanh_backward,
 )
 from cnnlib.reference.arithmetic import add, affine, divide, divide_backward, multiply, reciprocal, subtract
 from cnnlib.reference.convolution import conv2d, conv2d_backward
+from cnnlib.reference.curves import (
+    elu,
+    elu_backward,
+    hardsigmoid,
+    hardsigmoid_backward,
+    hardtanh,
+    hardtanh_backward,
+    selu,
+    selu_backward,
+    softplus,
+    softplus_backward,
+    softsign,
+    softsign_backward,
+)
 from cnnlib.reference.dense import linear, linear_backward
+from cnnlib.reference.gates import (
+    gelu,
+    gelu_backward,
+    hardswish,
+    hardswish_backward,
+    mish,
+    mish_backward,
+    silu,
+    silu_backward,
+)
 from cnnlib.reference.inputs import as_input
 from cnnlib.reference.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
 from cnnlib.reference.normalization import batch_moments, batch_norm, batch_norm_backward
@@ -34,6 +56,7 @@ from cnnlib.reference.shared import Array as Array
 from cnnlib.reference.shared import Gradients as Gradients
 from cnnlib.reference.shared import Needs as Needs
 from cnnlib.reference.shared import Outs as Outs
+from cnnlib.reference.softmax import softmax, softmax_backward
 from cnnlib.reference.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.reference.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
 
@@ -57,6 +80,16 @@ __all__ = [
     "divide",
     "divide_backward",
     "dropout",
+    "elu",
+    "elu_backward",
+    "gelu",
+    "gelu_backward",
+    "hardsigmoid",
+    "hardsigmoid_backward",
+    "hardswish",
+    "hardswish_backward",
+    "hardtanh",
+    "hardtanh_backward",
     "l1_loss",
     "leaky_relu",
     "leaky_relu_backward",
@@ -65,6 +98,8 @@ __all__ = [
     "lion_step",
     "max_pool2d",
     "max_pool2d_backward",
+    "mish",
+    "mish_backward",
     "mse_loss",
     "multiply",
     "prelu",
@@ -73,11 +108,19 @@ __all__ = [
     "relu",
     "relu_backward",
     "rmsprop_step",
+    "selu",
+    "selu_backward",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
+    "silu",
+    "silu_backward",
     "softmax",
     "softmax_backward",
+    "softplus",
+    "softplus_backward",
+    "softsign",
+    "softsign_backward",
     "subtract",
     "tanh",
     "tanh_backward",

@@ -30,6 +30,8 @@ Array = NDArray[Any]
 DTYPES = (np.float32, np.float64)
 THREADS = (1, 2, 4)
 TOLERANCE = 8  # in units of eps · √terms of the longest sum, relative to the largest element
+# Functions of each number with a gradient from their input.
+CURVES = ("elu", "gelu", "hardsigmoid", "hardswish", "hardtanh", "mish", "selu", "silu", "softplus", "softsign")
 # N, C, H, W, K, R, S of a convolution, and its settings.
 CONVOLUTIONS: tuple[tuple[tuple[int, ...], dict[str, Any]], ...] = (
     ((1, 1, 5, 5, 1, 3, 3), {}),
@@ -191,9 +193,11 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case("divide_backward", (grad, velocity**2 + 0.5, x))
         yield Case("affine", (x, 3, -1))
         yield Case("reciprocal", (velocity**2 + 0.5, 3))
-        for name in ("sigmoid", "tanh", "leaky_relu"):
+        for name in (*CURVES, "sigmoid", "tanh", "leaky_relu"):
             yield Case(name, (x,))
             yield Case(f"{name}_backward", (grad, x))
+        yield Case("gelu", (x,), {"approximate": "tanh"})
+        yield Case("gelu_backward", (grad, x), {"approximate": "tanh"})
         yield Case("sgd_step", (x, grad, velocity), {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01})
         yield Case("sgd_step", (x, grad, velocity), {"lr": 0.1, "momentum": 0.9, "nesterov": True})
         yield Case("sgd_step", (x, grad, None), {"lr": 0.1})

@@ -9,10 +9,9 @@ typedef struct {
     const REAL *a, *b, *c; /* inputs */
     ptrdiff_t size;
     int stream;
-    void (*map)(REAL *y, const REAL *x, ptrdiff_t n, int stream);
-    void (*map_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int stream);
     cnn_operation operation;
-    REAL slope, scale, offset;
+    cnn_activation activation;
+    REAL scale, offset; /* or the activation's parameters */
 } FN(chunked);
 
 static void FN(chunk_task)(const void *context, ptrdiff_t task, int thread) {
@@ -38,30 +37,37 @@ static void FN(chunked_run)(FN(chunked) * v, FN(cnn_fill) fill, double work) {
         (void)stream;                                                                                      \
         call;                                                                                              \
     }
-FILL(map, v->map(y, v->a + i, n, stream))
-FILL(map_grad, v->map_grad(y, v->a + i, v->b + i, n, stream))
+FILL(relu, v->table->relu(y, v->a + i, n, stream))
+FILL(relu_grad, v->table->relu_grad(y, v->a + i, v->b + i, n, stream))
+FILL(activation, v->table->activation(y, v->b ? v->b + i : NULL, v->a + i, n, stream, v->activation, v->scale, v->offset))
 FILL(arithmetic, v->table->arithmetic(y, v->a + i, v->b + i, n, stream, v->operation))
 FILL(divide_grad_b, v->table->divide_grad_b(y, v->a + i, v->b + i, v->c + i, n, stream))
 FILL(affine, v->table->affine(y, v->a + i, n, stream, v->scale, v->offset))
 FILL(reciprocal, v->table->reciprocal(y, v->a + i, n, stream, v->scale))
-FILL(leaky_relu, v->table->leaky_relu(y, v->a + i, &v->slope, n, 0, stream))
-FILL(leaky_relu_grad, v->table->leaky_relu_grad(y, v->a + i, v->b + i, &v->slope, n, 0, stream))
 #undef FILL
 
-#define MAP(name, work)                                                                          \
-    void FN(cnn_##name##_forward)(REAL * y, const REAL *x, ptrdiff_t size) {                     \
-        FN(chunked) v = {.map = FN(cnn_kernels)()->name, .y = y, .a = x, .size = size};          \
-        FN(chunked_run)(&v, FN(map_fill), work);                                                 \
-    }                                                                                            \
-    void FN(cnn_##name##_grad)(REAL * dx, const REAL *dy, const REAL *x, ptrdiff_t size) {       \
-        FN(chunked) v = {.y = dx, .a = dy, .b = x, .size = size};                                \
-        v.map_grad = FN(cnn_kernels)()->name##_grad;                                             \
-        FN(chunked_run)(&v, FN(map_grad_fill), 1);                                               \
-    }
-MAP(relu, 1)
-MAP(sigmoid, 4)
-MAP(tanh, 4)
-#undef MAP
+void FN(cnn_relu_forward)(REAL *y, const REAL *x, ptrdiff_t size) {
+    FN(chunked) v = {.y = y, .a = x, .size = size};
+    FN(chunked_run)(&v, FN(relu_fill), 1);
+}
+
+void FN(cnn_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t size) {
+    FN(chunked) v = {.y = dx, .a = dy, .b = x, .size = size};
+    FN(chunked_run)(&v, FN(relu_grad_fill), 1);
+}
+
+#define CURVE_WORK 4 /* an exponential, in multiply-adds that wait for memory */
+
+void FN(cnn_activation)(REAL *y, const REAL *x, ptrdiff_t size, cnn_activation kind, double a, double b) {
+    FN(chunked) v = {.y = y, .a = x, .size = size, .activation = kind, .scale = (REAL)a, .offset = (REAL)b};
+    FN(chunked_run)(&v, FN(activation_fill), CURVE_WORK);
+}
+
+void FN(cnn_activation_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t size, cnn_activation kind, double a,
+                             double b) {
+    FN(chunked) v = {.y = dx, .a = x, .b = dy, .size = size, .activation = kind, .scale = (REAL)a, .offset = (REAL)b};
+    FN(chunked_run)(&v, FN(activation_fill), CURVE_WORK);
+}
 
 void FN(cnn_arithmetic)(REAL *y, const REAL *a, const REAL *b, ptrdiff_t size, cnn_operation operation) {
     FN(chunked) v = {.y = y, .a = a, .b = b, .size = size, .operation = operation};
@@ -81,16 +87,6 @@ void FN(cnn_affine)(REAL *y, const REAL *x, ptrdiff_t size, double scale, double
 void FN(cnn_reciprocal)(REAL *y, const REAL *x, ptrdiff_t size, double numerator) {
     FN(chunked) v = {.y = y, .a = x, .size = size, .scale = (REAL)numerator};
     FN(chunked_run)(&v, FN(reciprocal_fill), 1);
-}
-
-void FN(cnn_leaky_relu_forward)(REAL *y, const REAL *x, ptrdiff_t size, double slope) {
-    FN(chunked) v = {.y = y, .a = x, .size = size, .slope = (REAL)slope};
-    FN(chunked_run)(&v, FN(leaky_relu_fill), 1);
-}
-
-void FN(cnn_leaky_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t size, double slope) {
-    FN(chunked) v = {.y = dx, .a = dy, .b = x, .size = size, .slope = (REAL)slope};
-    FN(chunked_run)(&v, FN(leaky_relu_grad_fill), 1);
 }
 
 typedef struct {

@@ -8,6 +8,7 @@
 #include "../kernels/updates.c"
 #include "../kernels/activation.c"
 #include "../kernels/losses.c"
+#include "../kernels/curves.c"
 #include "../kernels/random.c"
 #include "../kernels/normalize.c"
 #include "../kernels/lanes.c"

@@ -1,4 +1,4 @@
-/* Activations with an exponential or a slope. Equations: kernels.h.
+/* The exponential, and rectifiers with a slope. Equations: kernels.h.
  *
  * e^x = 2^k e^r with k = x/ln 2 rounded and |r| <= ln 2 / 2, where e^r - 1 is Taylor's polynomial, cut where the next
  * term is below a quarter of the last place. ln 2 is taken off in two parts, of which k times the first is exact. */
@@ -9,7 +9,6 @@
 #define EXP_MANTISSA 23
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW (-2.12194440e-4f)
-#define TANH_END 10 /* beyond it, tanh rounds to 1 */
 #else
 #define EXP_TERMS 13
 #define EXP_LOWEST (-708.39)
@@ -17,7 +16,6 @@
 #define EXP_MANTISSA 52
 #define LN2_HIGH 6.93147180369123816490e-01
 #define LN2_LOW 1.90821492927058770002e-10
-#define TANH_END 20
 #endif
 
 static const REAL FN(inverse_factorial)[14] = {
@@ -47,44 +45,6 @@ static INLINE vec FN(exp_of)(vec x) {
 static INLINE vec FN(absolute)(vec x) {
     const vec negative_zero = -(vec){0};
     return (vec)((ivec)x & ~(ivec)negative_zero);
-}
-
-static INLINE vec FN(sigmoid_of)(vec x) {
-    const vec one = vec_set1(1), zero = {0}, e = FN(exp_of)(-FN(absolute)(x));
-    return vec_select((ivec)(x > zero), one, e) / (one + e);
-}
-
-/* tanh|x| = d / (2 - d) with d = 1 - e^(-2|x|), which cancels near 0 unless it is taken from e^r - 1. */
-static INLINE vec FN(tanh_of)(vec x) {
-    const vec one = vec_set1(1), two = vec_set1(2), end = vec_set1(-TANH_END), negative_zero = -(vec){0};
-    const vec size = -FN(absolute)(x), limited = vec_select((ivec)(size < end), end, size);
-    vec scale;
-    const vec q = FN(exp_parts)(limited + limited, &scale), d = vec_fma(-q, scale, one - scale);
-    return (vec)((ivec)(d / (two - d)) | ((ivec)x & (ivec)negative_zero));
-}
-
-void KERNEL(sigmoid)(REAL *y, const REAL *x, ptrdiff_t n, int stream) {
-    EACH_VECTOR(FN(send)(y, i, n, FN(sigmoid_of)(FN(at)(x, i, n)), stream))
-}
-
-void KERNEL(sigmoid_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream) {
-    const vec one = vec_set1(1);
-    EACH_VECTOR({
-        const vec yi = FN(at)(y, i, n);
-        FN(send)(dx, i, n, FN(at)(dy, i, n) * (yi * (one - yi)), stream);
-    })
-}
-
-void KERNEL(tanh)(REAL *y, const REAL *x, ptrdiff_t n, int stream) {
-    EACH_VECTOR(FN(send)(y, i, n, FN(tanh_of)(FN(at)(x, i, n)), stream))
-}
-
-void KERNEL(tanh_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, int stream) {
-    const vec one = vec_set1(1);
-    EACH_VECTOR({
-        const vec yi = FN(at)(y, i, n);
-        FN(send)(dx, i, n, FN(at)(dy, i, n) * ((one - yi) * (one + yi)), stream);
-    })
 }
 
 void KERNEL(exp_row)(REAL *y, const REAL *x, ptrdiff_t n, REAL *max, REAL *sum) {
@@ -153,4 +113,3 @@ void KERNEL(slope_grad)(REAL *da, const REAL *dy, const REAL *x, ptrdiff_t rows,
 #undef EXP_MANTISSA
 #undef LN2_HIGH
 #undef LN2_LOW
-#undef TANH_END
