@@ -18,7 +18,7 @@ cdef extern from "cnn.h" nogil:
         int x_lanes, y_lanes, relu, pool
 
     ctypedef struct cnn_pool2d:
-        ptrdiff_t planes, h, w, oh, ow, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w
+        ptrdiff_t planes, h, w, oh, ow, kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, after_h, after_w
         int count_include_pad, lanes
 
     ctypedef enum cnn_operation:

@@ -64,7 +64,8 @@ cdef int demand_winner(const uint8_t[:, :, :, ::1] winner, const cnn_conv2d *p, 
 # In lane layout the last two axes, width and lanes, are given as one.
 cdef cnn_pool2d pool_sizes(const Py_ssize_t *y, const Py_ssize_t *x, Py_ssize_t lanes, tuple options) except *:
     cdef cnn_pool2d p
-    p.kernel_h, p.kernel_w, p.stride_h, p.stride_w, p.pad_h, p.pad_w, p.count_include_pad, p.lanes = options
+    (p.kernel_h, p.kernel_w, p.stride_h, p.stride_w, p.pad_h, p.pad_w, p.after_h, p.after_w, p.count_include_pad,
+     p.lanes) = options
     cdef Py_ssize_t pixel = lanes if p.lanes else 1
     p.planes, p.h, p.w, p.oh, p.ow = x[0] * x[1], x[2], x[3] // pixel, y[2], y[3] // pixel
     demand(y[0] == x[0] and y[1] == x[1] and p.w * pixel == x[3] and p.ow * pixel == y[3])

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from cnnlib.functional.pooling import undilated
 from cnnlib.graph import Graph, Node, Shape
 from cnnlib.layers import AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from cnnlib.operations import Convolution, Dense, Normalization, Operation, Pooling, Relaid, lane_shape, lanes
@@ -138,16 +139,26 @@ class _Lowering:
 
     def _pools(self, pool: MaxPool2d, before: int) -> bool:
         """Whether it is the pool that a convolution does; training needs the winners, which few images do not keep."""
-        (kernel_h, stride_h, pad_h, _), (kernel_w, stride_w, pad_w, _) = pool.windows()
-        height, width = self.graph.nodes[before].shape[1:]
-        common = (kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w) == (2, 2, 2, 2, 0, 0)
-        return common and min(height, width) >= 2 and (self.in_lanes or not self.training)
+        channels, height, width = self.graph.nodes[before].shape
+        common = all((window.kernel, window.stride, window.before) == (2, 2, 0) for window in pool.geometry)
+        # Dilated windows, and those that reach beyond the image at its far side, are others.
+        whole = (
+            common
+            and self._is_pool(pool)
+            and pool.output_shape((channels, height, width))[1:] == (height // 2, width // 2)
+        )
+        return whole and (self.in_lanes or not self.training)
+
+    @staticmethod
+    def _is_pool(layer: Layer | None) -> bool:
+        """Whether a kernel pools as the layer does."""
+        return isinstance(layer, POOLS) and type(layer) in POOLS and undilated(layer.geometry)
 
     def _takes_lanes(self, node: int) -> bool:
         layer, shape = self.graph.nodes[node].layer, self.graph.nodes[node].shape
         if type(layer) is Flatten:
             return any(type(self.graph.nodes[reader].layer) is Linear for reader in self.readers[node])
-        if type(layer) in (Conv2d, *POOLS):
+        if type(layer) is Conv2d or self._is_pool(layer):
             return True
         return layer is not None and self.whole_lanes and layer.by_channel and len(shape) == 3
 
@@ -163,7 +174,7 @@ class _Lowering:
             self._lay(value)
         else:
             sources = tuple(self._plain(source) for source in sources)
-        if isinstance(layer, POOLS) and type(layer) in POOLS:
+        if isinstance(layer, POOLS) and self._is_pool(layer):
             x = self.graph.nodes[self.graph.sources[node][0]].shape
             run = Pooling(layer, self.batch, x, self.dtype, value in self.laid, self.training)
         self.result.tasks.append(Task(run, sources, value))

@@ -19,6 +19,7 @@ from cnnlib import _kernels
 from cnnlib.arrays import ELEMENTS
 from cnnlib.errors import NonFiniteError
 from cnnlib.functional import MOST_POSITIONS
+from cnnlib.functional.pooling import pool_options
 from cnnlib.graph import Shape
 from cnnlib.layers import AvgPool2d, BatchNorm1d, BatchNorm2d, Conv2d, Layer, Linear, MaxPool2d
 from cnnlib.layers.base import Needs, Outs
@@ -235,13 +236,12 @@ class Pooling(Operation):
         self, pool: MaxPool2d | AvgPool2d, batch: int, x: Shape, dtype: np.dtype[Any], laid: bool, training: bool
     ) -> None:
         self.pool, self.layers = pool, (pool,)
-        (kernel_h, stride_h, pad_h, _), (kernel_w, stride_w, pad_w, _) = pool.windows()
         counts = isinstance(pool, AvgPool2d) and pool.count_include_pad
-        self._options = kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w, int(counts), int(laid)
+        self._options = pool_options(pool.geometry, counts, laid)
         self._instance = ELEMENTS[dtype]
         self._maximum = isinstance(pool, MaxPool2d)
         self._winners: NDArray[np.uint8] | None = None
-        if self._maximum and training and kernel_h * kernel_w <= MOST_POSITIONS:
+        if self._maximum and training and pool.geometry[0].kernel * pool.geometry[1].kernel <= MOST_POSITIONS:
             channels, height, width = pool.output_shape(x)
             size = lanes(dtype)
             planes = -(-batch // size) * channels if laid else -(-batch * channels // size)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnnlib.errors import ConfigError, ShapeError
 
@@ -20,6 +21,8 @@ __all__ = [
     "IntPair",
     "IntSingle",
     "Padding",
+    "PoolAxis",
+    "PoolPadding",
     "ReceptiveField",
     "conv2d_multiply_adds",
     "conv2d_output_shape",
@@ -27,8 +30,8 @@ __all__ = [
     "linear_multiply_adds",
     "output_size",
     "pair",
-    "pool2d_geometry",
     "pool2d_output_shape",
+    "pool2d_windows",
     "resolve_padding",
     "same_padding",
     "single",
@@ -37,6 +40,7 @@ __all__ = [
 IntPair = int | tuple[int, int]
 IntSingle = int | tuple[int]
 Padding = int | tuple[int, int] | str
+PoolPadding = int | tuple[int, int] | tuple[int, int, int, int]
 
 # What the kernels take: far beyond any image, and it stops a mistyped size before memory is asked for.
 _LARGEST = 2**30
@@ -93,7 +97,7 @@ def output_size(
     size, kernel = _integer(size, "size", 1), _integer(kernel, "kernel", 1)
     stride, dilation = _integer(stride, "stride", 1), _integer(dilation, "dilation", 1)
     padding = _integer(padding, "padding", 0)
-    count = _fit("size", size, kernel, stride, padding, dilation)
+    count = _fit("size", size, kernel, stride, padding, padding, dilation)
     rest = size + 2 * padding - _reach(kernel, dilation)
     if exact and rest % stride:
         padded = f"{size} + 2*{padding}" if padding else f"{size}"
@@ -228,37 +232,96 @@ def conv_transpose2d_output_shape(
     return _representable((*x_shape[:-3], groups * weight_shape[1], *sizes))
 
 
-def pool2d_geometry(
-    kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Return a pool's (kernel, stride, padding), each as (height, width); `stride` None means the kernel's size.
+class PoolAxis(NamedTuple):
+    """A pool's windows along one axis: output i sees the pixels i stride - before + t dilation, 0 <= t < kernel.
 
-    Raises ConfigError for a padding of more than half the kernel, with which a window could miss the image.
+    `before` and `after` are the padding at either end. With `ceil_mode` a last window may reach beyond, if it begins
+    before the padding there. `counts` are those of a window's places in the image or, `padded`, in the padding too.
 
-    >>> pool2d_geometry(2), pool2d_geometry(3, stride=2, padding=(1, 0))
-    (((2, 2), (2, 2), (0, 0)), ((3, 3), (2, 2), (1, 0)))
+    >>> axis = PoolAxis(kernel=3, stride=2, before=0, after=0)
+    >>> axis.outputs("width", 6), axis.outputs("width", 6, ceil_mode=True)
+    (2, 3)
+    >>> axis.counts(6, 3).tolist()
+    [3, 3, 2]
+    """
+
+    kernel: int
+    stride: int
+    before: int
+    after: int
+    dilation: int = 1
+
+    @property
+    def reach(self) -> int:
+        """Over how many pixels a window reaches."""
+        return _reach(self.kernel, self.dilation)
+
+    def outputs(self, axis: str, size: int, ceil_mode: bool = False) -> int:
+        """Return how many windows fit; raises ShapeError, naming the `axis`, if none does."""
+        count = -(-(size + self.before + self.after - self.reach) // self.stride) + 1
+        if not ceil_mode or count < 1:
+            return _fit(axis, size, self.kernel, self.stride, self.before, self.after, self.dilation)
+        return count - 1 if (count - 1) * self.stride >= size + self.before else count
+
+    def counts(self, size: int, outputs: int, padded: bool = False) -> NDArray[np.int64]:
+        """Return of how many places each of so many outputs is the mean."""
+        places = np.arange(outputs)[:, None] * self.stride - self.before + np.arange(self.kernel) * self.dilation
+        first, end = (-self.before, size + self.after) if padded else (0, size)
+        inside: NDArray[np.int64] = np.count_nonzero((places >= first) & (places < end), axis=1)
+        return inside
+
+
+def pool2d_windows(
+    kernel_size: IntPair, stride: IntPair | None = None, padding: PoolPadding = 0, dilation: IntPair = 1
+) -> tuple[PoolAxis, PoolAxis]:
+    """Return a pool's windows in height and in width; `stride` None means the kernel's size.
+
+    padding: an int or a pair (height, width), at most half of what a window reaches over, or four ints (top, left,
+    bottom, right), each less than that, so that no window misses the image. Raises ConfigError otherwise.
+
+    >>> height, width = pool2d_windows(3, stride=2, padding=(0, 1, 1, 1))
+    >>> height
+    PoolAxis(kernel=3, stride=2, before=0, after=1, dilation=1)
     """
     kernels = pair(kernel_size, "kernel_size", 1)
     strides = kernels if stride is None else pair(stride, "stride", 1)
-    paddings = pair(padding, "padding")
+    dilations = pair(dilation, "dilation", 1)
     if kernels[0] * kernels[1] > _LARGEST_WINDOW:
         raise ConfigError(f"kernel_size = {kernel_size}: a window has at most {_LARGEST_WINDOW} pixels")
-    if any(2 * p > k for p, k in zip(paddings, kernels, strict=True)):
-        raise ConfigError(f"padding = {padding}: a pool's padding is at most half of kernel_size = {kernel_size}")
-    return kernels, strides, paddings
+    sides = isinstance(padding, (tuple, list)) and len(padding) == 4
+    if sides:
+        top, left, bottom, right = (_integer(side, "padding", 0) for side in padding)  # type: ignore[union-attr]
+    else:
+        top, left = bottom, right = pair(padding, "padding")
+    height = PoolAxis(kernels[0], strides[0], top, bottom, dilations[0])
+    width = PoolAxis(kernels[1], strides[1], left, right, dilations[1])
+    for axis in (height, width):
+        if sides and max(axis.before, axis.after) >= axis.reach:
+            raise ConfigError(f"padding = {padding}: each side must be smaller than kernel_size = {kernel_size}")
+        if not sides and 2 * axis.before > axis.reach:
+            raise ConfigError(f"padding = {padding}: a pool's padding is at most half of kernel_size = {kernel_size}")
+    return height, width
 
 
 def pool2d_output_shape(
-    x_shape: Sequence[int], kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0
+    x_shape: Sequence[int],
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: PoolPadding = 0,
+    dilation: IntPair = 1,
+    ceil_mode: bool = False,
 ) -> tuple[int, ...]:
     """Return the shape of a pool's output; `x_shape` is (N, C, H, W) or (C, H, W).
 
-    >>> pool2d_output_shape((64, 224, 224), 2)
-    (64, 112, 112)
+    >>> pool2d_output_shape((64, 224, 224), 2), pool2d_output_shape((64, 112, 112), 3, 2, ceil_mode=True)
+    ((64, 112, 112), (64, 56, 56))
     """
     x_shape = _image_shape(x_shape, "x")
-    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
-    return _windows_shape(x_shape, x_shape[-3], kernels, strides, paddings, (1, 1))
+    windows = zip(
+        ("height", "width"), x_shape[-2:], pool2d_windows(kernel_size, stride, padding, dilation), strict=True
+    )
+    sizes = [axis.outputs(f"x of shape {x_shape}: {name}", size, ceil_mode) for name, size, axis in windows]
+    return _representable((*x_shape[:-2], *sizes))
 
 
 def conv2d_multiply_adds(
@@ -352,17 +415,18 @@ def _reach(kernel: int, dilation: int) -> int:
     return (kernel - 1) * dilation + 1
 
 
-def _fit(axis: str, size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+def _fit(axis: str, size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
     reach = _reach(kernel, dilation)
-    if size + 2 * padding < reach:
+    if size + before + after < reach:
         what = (
             f"kernel {kernel}" if dilation == 1 else f"kernel {kernel} with dilation {dilation}, reaching over {reach}"
         )
+        padding = f"{before}" if before == after else f"{before} and {after}"
         raise ShapeError(
             f"{axis} {size} with padding {padding} is smaller than {what}: "
             f"use padding >= {(reach - size + 1) // 2}, a smaller kernel or a larger input"
         )
-    return (size + 2 * padding - reach) // stride + 1
+    return (size + before + after - reach) // stride + 1
 
 
 def _image_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
@@ -389,7 +453,7 @@ def _windows_shape(
     height, width = (
         _fit(f"x of shape {x_shape}: {axis}", *geometry)
         for axis, *geometry in zip(
-            ("height", "width"), x_shape[-2:], kernels, strides, paddings, dilations, strict=True
+            ("height", "width"), x_shape[-2:], kernels, strides, paddings, paddings, dilations, strict=True
         )
     )
     return _representable((*x_shape[:-3], channels, height, width))

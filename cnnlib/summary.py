@@ -119,12 +119,13 @@ def _union(fields: Sequence[ReceptiveField]) -> ReceptiveField:
 def _rim(name: str, layer: Layer, inputs: Sequence[Sequence[int]]) -> list[str]:
     """Return a note if the layer's windows leave rows or columns at the rim of its input unread."""
     rests = []
-    for window, size, what in zip(layer.windows() or (), inputs[0][-2:], ("row", "column"), strict=False):
-        kernel, stride, padding, dilation = window
-        rest = (size + 2 * padding - (kernel - 1) * dilation - 1) % stride
-        # Padding at the far side goes unread first, and loses nothing.
-        if rest > padding:
-            rests.append(f"{rest - padding} {what}{'s' if rest - padding > 1 else ''}")
+    windows = layer.windows()
+    if windows:
+        sizes = zip(windows, inputs[0][-2:], layer.output_shape(*inputs)[-2:], ("row", "column"), strict=True)
+        for (kernel, stride, padding, dilation), size, outputs, what in sizes:
+            rest = size + padding - (outputs - 1) * stride - (kernel - 1) * dilation - 1
+            if rest > 0:
+                rests.append(f"{rest} {what}{'s' if rest > 1 else ''}")
     return (
         [f"note: {name}, {layer.describe()}, leaves {' and '.join(rests)} at the rim of its input unread"]
         if rests

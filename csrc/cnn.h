@@ -73,11 +73,15 @@ typedef struct {
 
 typedef struct {
     ptrdiff_t planes, h, w, oh, ow; /* planes: n * c */
-    ptrdiff_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+    ptrdiff_t kernel_h, kernel_w, stride_h, stride_w;
+    ptrdiff_t pad_h, pad_w, after_h, after_w; /* above and to the left; below and to the right */
     int count_include_pad;
     int lanes; /* lane layout (docs/kernels.md): each plane is L planes side by side, L as of the active instruction set */
 } cnn_pool2d;
-/* pad <= kernel / 2, so that every window meets the plane. */
+/* Every window meets the plane: pad < kernel, and the last begins inside, (oh - 1) stride_h - pad_h < h; beyond that, oh
+ * and ow are the caller's choice. Padding is never the largest, and adds nothing to a sum. count_include_pad: an average
+ * counts the positions that lie in the plane or its padding, which is all that after_h and after_w are for; else those
+ * in the plane. */
 
 typedef struct {
     ptrdiff_t n, outputs, inputs;

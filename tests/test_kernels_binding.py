@@ -13,7 +13,7 @@ from cnnlib import _kernels
 CONV = (1, 1, 1, 1, 1, 1, 1)
 L = _kernels.lanes()
 LAYOUT = (2, 6, 6, 0, 0, 0, 0)
-POOL = (2, 2, 2, 2, 0, 0, 0, 0)
+POOL = (2, 2, 2, 2, 0, 0, 0, 0, 0, 0)
 
 
 def f(*shape: int) -> np.ndarray[Any, Any]:
@@ -184,7 +184,9 @@ def test_unknown_operations_are_refused(operation: int) -> None:
     assert refuses("loss", [*good()["loss"][:3], 0, 1])
 
 
-@pytest.mark.parametrize("change", [(0, 0), (1, 7), (2, 0), (3, 2**62), (4, 2), (5, -1), (5, 2**40), (7, 1)])
+@pytest.mark.parametrize(
+    "change", [(0, 0), (1, 2**31), (2, 0), (2, 3), (3, 2**62), (4, 2), (5, -1), (5, 2**40), (6, -1), (9, 1)]
+)
 def test_impossible_pools_are_refused(change: tuple[int, int]) -> None:
     options = list(POOL)
     options[change[0]] = change[1]

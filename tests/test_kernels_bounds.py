@@ -24,8 +24,9 @@ from helpers import Array, guarded, in_lanes, normal
 import cnnlib
 from cnnlib import _kernels, functional
 from cnnlib.config import ALGORITHMS
+from cnnlib.functional.pooling import pool_options
 from cnnlib.selftest.kernels import CURVES
-from cnnlib.shapes import conv2d_output_shape, pair, pool2d_geometry
+from cnnlib.shapes import conv2d_output_shape, pair, pool2d_windows
 
 WAYS = {"depthwise", "direct", "pixels", "tiles 6×6", "tiles 7×7", "tiles 8×8"}
 # N, C, H, W, K, kernel, stride, padding, dilation, groups: around vectors and tiles; the last may be fused, too.
@@ -112,24 +113,27 @@ def fused(make: Make, x: Array, weight: Array, options: tuple[int, ...], shape: 
 
 
 def pools(make: Make) -> None:
-    for h, w, kernel, stride, padding in (
-        (5, 7, 2, 2, 0),
-        (9, 17, 3, 2, 1),
-        (4, 3, (4, 3), 1, 0),
-        (5, 6, 3, 2, 0),
-        (1, 1, 2, 2, 1),
-        (7, 33, (3, 2), (3, 2), 0),
+    for h, w, kernel, stride, padding, ceil_mode in (
+        (5, 7, 2, 2, 0, False),
+        (9, 17, 3, 2, 1, False),
+        (4, 3, (4, 3), 1, 0, False),
+        (5, 6, 3, 2, 0, True),
+        (1, 1, 2, 2, 1, False),
+        (7, 33, (3, 2), (3, 2), 0, False),
+        (7, 33, 2, 2, 0, True),
+        (8, 6, (4, 5), (3, 2), (0, 3, 3, 4), True),
+        (2, 3, 5, 4, (0, 2, 4, 0), True),
     ):
         for n, c in ((1, 1), (3, 5), (17, 2)):
-            x, settings = make(n, c, h, w), (kernel, stride, padding)
-            print("pool", make.element, x.shape, settings, flush=True)
-            y = functional.max_pool2d(x, *settings)
-            functional.max_pool2d_backward(make(*y.shape), x, *settings)
+            x, window = make(n, c, h, w), (kernel, stride, padding)
+            print("pool", make.element, x.shape, window, flush=True)
+            y = functional.max_pool2d(x, *window, ceil_mode=ceil_mode)
+            functional.max_pool2d_backward(make(*y.shape), x, *window, ceil_mode=ceil_mode)
             for count_include_pad in (True, False):
-                functional.avg_pool2d(x, *settings, count_include_pad)
-                functional.avg_pool2d_backward(make(*y.shape), x, *settings, count_include_pad)
+                functional.avg_pool2d(x, *window, count_include_pad, ceil_mode)
+                functional.avg_pool2d_backward(make(*y.shape), x, *window, count_include_pad, ceil_mode)
             if h > 1 or w > 1:
-                winners(make, x, y.shape, settings)
+                winners(make, x, y.shape, (*window, 1, ceil_mode))
 
 
 def winners(make: Make, x: Array, shape: tuple[int, ...], settings: tuple[Any, ...]) -> None:
@@ -137,8 +141,7 @@ def winners(make: Make, x: Array, shape: tuple[int, ...], settings: tuple[Any, .
     grad = make(*shape)
     _, at = functional.max_pool2d_winners(x, *settings)
     functional.max_pool2d_winners_backward(grad, at, x.shape, *settings)
-    kernel, stride, padding = pool2d_geometry(*settings)
-    options = *kernel, *stride, *padding, 1, 1
+    options = pool_options(pool2d_windows(*settings[:3]), True, True)
     x, grad = in_lanes(x), in_lanes(grad)
     at, y, dx = np.zeros(grad.size, np.uint8), np.empty_like(grad), np.empty_like(x)
     _kernels.max_pool2d_forward[make.element](y, at, x, options)

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from cnnlib import _kernels, functional, reference
 from cnnlib.errors import ConfigError
-from cnnlib.shapes import pair, pool2d_geometry
+from cnnlib.functional.pooling import pool_options
+from cnnlib.shapes import pair, pool2d_windows
 
 
 class Pool(NamedTuple):
@@ -32,6 +33,7 @@ class Pool(NamedTuple):
     kernel: Any = 2
     stride: Any = None
     padding: Any = 0
+    ceil_mode: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -39,15 +41,17 @@ class Pool(NamedTuple):
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        return self.kernel, self.stride, self.padding
+        return self.kernel, self.stride, self.padding, 1, self.ceil_mode
+
+    def averaging(self, count_include_pad: bool) -> tuple[Any, ...]:
+        return self.kernel, self.stride, self.padding, count_include_pad, self.ceil_mode
 
     @property
     def area(self) -> int:
         return int(np.prod(pair(self.kernel, "kernel")))
 
     def options(self, count_include_pad: bool, lanes: bool) -> tuple[int, ...]:
-        kernel, stride, padding = pool2d_geometry(*self.settings)
-        return *kernel, *stride, *padding, count_include_pad, lanes
+        return pool_options(pool2d_windows(self.kernel, self.stride, self.padding), count_include_pad, lanes)
 
 
 def check_max(pool: Pool, rng: np.random.Generator, dtype: type) -> None:
@@ -100,7 +104,7 @@ def check_avg(pool: Pool, rng: np.random.Generator, dtype: type) -> None:
     x = normal(rng, *pool.shape, dtype=dtype)
     area = pool.area
     for count_include_pad in (True, False):
-        settings = (*pool.settings, count_include_pad)
+        settings = pool.averaging(count_include_pad)
         expected = reference.avg_pool2d(x.astype(np.float64), *settings)
         y = functional.avg_pool2d(x, *settings, out=poisoned(expected.shape, dtype))
         assert_close(y, expected, area, term=1 / area)
@@ -140,6 +144,13 @@ POOLS = [
     Pool(h=21, w=19, kernel=(16, 16), stride=2, padding=1),
     Pool(n=1, c=9, h=70, w=63, kernel=3, stride=2, padding=1),  # several strips
     Pool(n=1, c=2, h=90, w=40, kernel=(7, 2), stride=(3, 2)),
+    *(Pool(w=w, kernel=3, stride=2, ceil_mode=True) for w in (2, 3, 4, 5, 8, 16, 17, 34)),
+    *(Pool(w=w, h=5, kernel=2, ceil_mode=True) for w in (1, 2, 3, 16, 17)),  # side by side, the last one cut
+    *(Pool(h=7, w=9, kernel=3, stride=2, padding=p) for p in ((0, 0, 1, 1), (0, 1, 1, 0), (2, 2, 2, 2), (1, 0, 0, 2))),
+    Pool(h=8, w=6, kernel=(4, 5), stride=(3, 2), padding=(0, 3, 3, 4), ceil_mode=True),
+    Pool(h=2, w=3, kernel=5, stride=4, padding=(0, 2, 4, 0), ceil_mode=True),
+    Pool(n=1, c=9, h=70, w=62, kernel=3, stride=2, padding=(0, 0, 1, 1)),  # several strips
+    Pool(n=1, c=9, h=71, w=63, kernel=2, ceil_mode=True),
 ]
 
 
@@ -155,16 +166,17 @@ def test_avg_pool2d(isa, pool, rng, dtype) -> None:
 
 @st.composite
 def pools(draw: st.DrawFn) -> Pool:
-    """Draw sizes so that at least one window fits and padding is at most half the kernel."""
+    """Draw sizes so that at least one window fits, and padding that is smaller than the kernel on every side."""
 
     def axis() -> tuple[int, ...]:
         kernel, stride = draw(st.integers(1, 5)), draw(st.integers(1, 6))
-        padding = draw(st.integers(0, kernel // 2))
-        return draw(st.integers(max(1, kernel - 2 * padding), 20)), kernel, stride, padding
+        before, after = (draw(st.integers(0, kernel - 1)) for _ in range(2))
+        return draw(st.integers(max(1, kernel - before - after), 20)), kernel, stride, before, after
 
     (h, *down), (w, *across) = axis(), axis()
-    settings = zip(down, across, strict=True)
-    return Pool(draw(st.integers(1, 9)), draw(st.integers(1, 9)), h, w, *settings)
+    kernel, stride, before, after = zip(down, across, strict=True)
+    padding = (*before, *after)
+    return Pool(draw(st.integers(1, 9)), draw(st.integers(1, 9)), h, w, kernel, stride, padding, draw(st.booleans()))
 
 
 @given(pool=pools(), seed=st.integers(0, 2**32 - 1))
@@ -173,7 +185,7 @@ def test_drawn_pools(isa, dtype, pool, seed) -> None:
     check_avg(pool, np.random.default_rng(seed), dtype)
 
 
-@pytest.mark.parametrize("settings", [(2, None, 0), (3, 2, 1), (3, 1, 1)])
+@pytest.mark.parametrize("settings", [(2, None, 0), (3, 2, 1), (3, 1, 1), (3, 2, (0, 0, 1, 1))])
 def test_same_bits_for_any_threads(isa, rng, dtype, settings) -> None:
     x = ties(rng, 33, 20, 28, 27, dtype=dtype)
     grad = normal(rng, *functional.max_pool2d(x, *settings).shape, dtype=dtype)

@@ -13,8 +13,8 @@ from cnnlib.shapes import (
     linear_multiply_adds,
     output_size,
     pair,
-    pool2d_geometry,
     pool2d_output_shape,
+    pool2d_windows,
     resolve_padding,
     same_padding,
 )
@@ -142,9 +142,9 @@ def test_pool2d_output_shape() -> None:
     assert pool2d_output_shape((2, 96, 55, 54), 3, 2) == (2, 96, 27, 26)
     assert pool2d_output_shape((1, 5, 5), (2, 3), (1, 2), (1, 0)) == (1, 6, 2)
     with pytest.raises(ConfigError, match="half"):
-        pool2d_geometry(3, padding=2)
+        pool2d_windows(3, padding=2)
     with pytest.raises(ConfigError, match="half"):
-        pool2d_geometry((4, 3), padding=(2, 2))
+        pool2d_windows((4, 3), padding=(2, 2))
 
 
 def test_multiply_adds() -> None:

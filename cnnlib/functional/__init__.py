@@ -49,15 +49,16 @@ from cnnlib.functional.gates import (
     silu_backward,
 )
 from cnnlib.functional.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
+from cnnlib.functional.lp_pooling import lp_pool2d, lp_pool2d_backward
 from cnnlib.functional.normalization import batch_moments, batch_norm, batch_norm_backward
-from cnnlib.functional.pooling import MOST_POSITIONS as MOST_POSITIONS
 from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
-from cnnlib.functional.pooling import max_pool2d_winners as max_pool2d_winners
-from cnnlib.functional.pooling import max_pool2d_winners_backward as max_pool2d_winners_backward
 from cnnlib.functional.regularization import dropout
 from cnnlib.functional.softmax import softmax, softmax_backward
 from cnnlib.functional.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.functional.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
+from cnnlib.functional.winners import MOST_POSITIONS as MOST_POSITIONS
+from cnnlib.functional.winners import max_pool2d_winners as max_pool2d_winners
+from cnnlib.functional.winners import max_pool2d_winners_backward as max_pool2d_winners_backward
 from cnnlib.reference import as_input
 
 __all__ = [
@@ -96,6 +97,8 @@ __all__ = [
     "linear",
     "linear_backward",
     "lion_step",
+    "lp_pool2d",
+    "lp_pool2d_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "mish",

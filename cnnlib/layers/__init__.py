@@ -2,6 +2,7 @@
 
 from cnnlib.layers.activation import ReLU, Softmax
 from cnnlib.layers.adaptive import AdaptiveAvgPool2d, GlobalAvgPool2d
+from cnnlib.layers.adaptive_max import AdaptiveMaxPool2d, GlobalMaxPool2d
 from cnnlib.layers.arithmetic import Divide, Multiply, Subtract
 from cnnlib.layers.base import Layer, Parameter
 from cnnlib.layers.bounded import Hardsigmoid, Hardtanh, ReLU6
@@ -12,9 +13,11 @@ from cnnlib.layers.curves import ELU, SELU, Softplus, Softsign
 from cnnlib.layers.dropout import Dropout, Dropout2d
 from cnnlib.layers.gates import GELU, Hardswish, Mish, SiLU
 from cnnlib.layers.linear import Linear
+from cnnlib.layers.lp_pooling import LPPool1d, LPPool2d
 from cnnlib.layers.merge import Add, Concat
 from cnnlib.layers.normalization import BatchNorm1d, BatchNorm2d
 from cnnlib.layers.pooling import AvgPool2d, MaxPool2d
+from cnnlib.layers.pooling1d import AvgPool1d, MaxPool1d
 from cnnlib.layers.rectifier import LeakyReLU, PReLU
 from cnnlib.layers.registry import register, registered
 from cnnlib.layers.reshape import Flatten
@@ -26,8 +29,10 @@ __all__ = [
     "GELU",
     "SELU",
     "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "Add",
     "Affine",
+    "AvgPool1d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -41,12 +46,16 @@ __all__ = [
     "Dropout2d",
     "Flatten",
     "GlobalAvgPool2d",
+    "GlobalMaxPool2d",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "LPPool1d",
+    "LPPool2d",
     "Layer",
     "LeakyReLU",
     "Linear",
+    "MaxPool1d",
     "MaxPool2d",
     "Mish",
     "Multiply",

@@ -1,4 +1,4 @@
-"""Average-pooling to a size that is given instead of by windows that are."""
+"""Pooling to a size that is given instead of by windows that are."""
 
 from __future__ import annotations
 
@@ -15,13 +15,50 @@ from cnnlib.layers.checks import as_given, check_rank
 from cnnlib.layers.registry import register
 from cnnlib.shapes import IntPair, pair
 
-__all__ = ["AdaptiveAvgPool2d", "GlobalAvgPool2d"]
+__all__ = ["AdaptiveAvgPool2d", "AdaptivePool", "GlobalAvgPool2d"]
 
 Bins = tuple[slice, slice]
 
 
+class AdaptivePool(Layer):
+    """What adaptive pools share: bins of any size, H' × W' of them."""
+
+    # An upper bound: how large a bin is depends on the input.
+    sees_all = True
+
+    def __init__(self, output_size: IntPair, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.output_size = as_given(output_size)
+        self._size = pair(output_size, "output_size", 1)
+
+    def output_shape(self, x: Shape) -> Shape:
+        check_rank(self, x, ("C", "H", "W"), "an image has channels, height and width")
+        if x[1] < self._size[0] or x[2] < self._size[1]:
+            raise ShapeError(
+                f"{self!r}: input of N × {shape_text(x)} is smaller than the output of {shape_text(self._size)}: "
+                f"choose an output_size of at most {x[1]} × {x[2]}"
+            )
+        return x[0], *self._size
+
+    def describe(self) -> str:
+        return f"{type(self).__name__.removesuffix('2d')} ({self._size[0]}×{self._size[1]})"
+
+    def _window(self, x: Shape) -> tuple[int, int] | None:
+        """Return the one size of all bins if they are windows side by side, else None."""
+        (h, w), (rows, columns) = x[2:], self._size
+        return (h // rows, w // columns) if h % rows == 0 and w % columns == 0 else None
+
+    def _bins(self, x: Shape) -> Iterator[tuple[tuple[int, int], Bins]]:
+        edges = [
+            [slice(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
+            for size, bins in zip(x[2:], self._size, strict=True)
+        ]
+        for index in np.ndindex(self._size):
+            yield (index[0], index[1]), (edges[0][index[0]], edges[1][index[1]])
+
+
 @register
-class AdaptiveAvgPool2d(Layer):
+class AdaptiveAvgPool2d(AdaptivePool):
     """Average-pooling of images of any size to one size, H' × W' = output_size.
 
     Forward, over the bin of each output, rows ⌊i H/H'⌋ to ⌈(i+1) H/H'⌉ and columns likewise; bins overlap where H' does
@@ -41,23 +78,6 @@ class AdaptiveAvgPool2d(Layer):
     >>> pool.backward(np.array([[[[4, 8]]]], np.float32)).tolist()
     [[[[1.0, 3.0, 2.0], [1.0, 3.0, 2.0]]]]
     """
-
-    # An upper bound: how large a bin is depends on the input.
-    sees_all = True
-
-    def __init__(self, output_size: IntPair, *, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.output_size = as_given(output_size)
-        self._size = pair(output_size, "output_size", 1)
-
-    def output_shape(self, x: Shape) -> Shape:
-        check_rank(self, x, ("C", "H", "W"), "an image has channels, height and width")
-        if x[1] < self._size[0] or x[2] < self._size[1]:
-            raise ShapeError(
-                f"{self!r}: input of N × {shape_text(x)} is smaller than the output of {shape_text(self._size)}: "
-                f"choose an output_size of at most {x[1]} × {x[2]}"
-            )
-        return x[0], *self._size
 
     def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
         window = self._window(x.shape)
@@ -81,22 +101,6 @@ class AdaptiveAvgPool2d(Layer):
             part = dx[:, :, rows, columns]
             part += dy[:, :, i : i + 1, j : j + 1] / (part.shape[2] * part.shape[3])
         return (dx,)
-
-    def describe(self) -> str:
-        return f"AdaptiveAvgPool ({self._size[0]}×{self._size[1]})"
-
-    def _window(self, x: Shape) -> tuple[int, int] | None:
-        """Return the one size of all bins if they are windows side by side, else None."""
-        (h, w), (rows, columns) = x[2:], self._size
-        return (h // rows, w // columns) if h % rows == 0 and w % columns == 0 else None
-
-    def _bins(self, x: Shape) -> Iterator[tuple[tuple[int, int], Bins]]:
-        edges = [
-            [slice(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
-            for size, bins in zip(x[2:], self._size, strict=True)
-        ]
-        for index in np.ndindex(self._size):
-            yield (index[0], index[1]), (edges[0][index[0]], edges[1][index[1]])
 
 
 @register

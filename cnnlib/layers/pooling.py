@@ -1,64 +1,77 @@
-"""Pooling layers: each channel's image is shrunk, window by window."""
+"""Pooling layers: each channel's image, or series, is shrunk, window by window."""
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
-from cnnlib import functional, shapes
+from cnnlib import functional
 from cnnlib.arrays import flag
-from cnnlib.errors import ShapeError
-from cnnlib.graph import Shape, shape_text
-from cnnlib.layers.base import Array, Layer, Needs, Outs, Window
-from cnnlib.layers.checks import as_given, check_rank
+from cnnlib.functional.pooling import undilated
+from cnnlib.layers.base import Array
+from cnnlib.layers.pool_nd import PoolNd
 from cnnlib.layers.registry import register
-from cnnlib.shapes import IntPair, pool2d_geometry
+from cnnlib.shapes import IntPair, PoolPadding
 
-__all__ = ["AvgPool2d", "MaxPool2d"]
+__all__ = ["AvgPool2d", "AvgPoolNd", "MaxPool2d", "MaxPoolNd"]
 
 
-class _Pool2d(Layer):
-    """What both pools share: their windows, K = kernel_size and S = stride, padding P on every side."""
+class MaxPoolNd(PoolNd):
+    """Max-pooling of images, and of series as images."""
 
-    def __init__(
-        self, kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0, *, name: str | None = None
-    ) -> None:
-        super().__init__(name=name)
-        self.kernel_size, self.stride, self.padding = as_given(kernel_size), as_given(stride), as_given(padding)
-        self._geometry = pool2d_geometry(kernel_size, stride, padding)
+    def _pool(self, x: Array, training: bool, out: Array | None) -> tuple[Array, Any]:
+        settings = *self._windows, self.ceil_mode
+        if not training:
+            return functional.max_pool2d(x, *settings, out=out), None
+        if not self._counts_in_bytes():
+            return functional.max_pool2d(x, *settings, out=out), (x, x.shape)
+        y, winners = functional.max_pool2d_winners(x, *settings, out=out)
+        return y, (winners, x.shape)
 
-    def output_shape(self, x: Shape) -> Shape:
-        check_rank(self, x, ("C", "H", "W"), "an image has channels, height and width")
-        try:
-            return shapes.pool2d_output_shape(x, *self._geometry)
-        except ShapeError as error:
-            raise ShapeError(f"{self!r}: input of N × {shape_text(x)}: {error}") from None
+    def _gradient(self, dy: Array, saved: Any, out: Array | None) -> Array:
+        kept, shape = saved
+        settings = *self._windows, self.ceil_mode
+        if not self._counts_in_bytes():
+            return functional.max_pool2d_backward(dy, kept, *settings, out=out)
+        return functional.max_pool2d_winners_backward(dy, kept, shape, *settings, out=out)
 
-    def describe(self) -> str:
-        kernel, stride, padding = (str(h) if h == w else f"{h}×{w}" for h, w in self._geometry)
-        extra = "" if padding == "0" else f", P={padding}"
-        return f"{type(self).__name__.removesuffix('2d')} (K={kernel}, S={stride}{extra})"
+    def _counts_in_bytes(self) -> bool:
+        height, width = self.geometry
+        return height.kernel * width.kernel <= functional.MOST_POSITIONS and undilated(self.geometry)
 
-    def windows(self) -> tuple[Window, Window]:
-        (kernel_h, kernel_w), (stride_h, stride_w), (padding_h, padding_w) = self._geometry
-        return (kernel_h, stride_h, padding_h, 1), (kernel_w, stride_w, padding_w, 1)
+
+class AvgPoolNd(PoolNd):
+    """Average-pooling of images, and of series as images."""
+
+    count_include_pad: bool
+
+    def _pool(self, x: Array, training: bool, out: Array | None) -> tuple[Array, Any]:
+        return functional.avg_pool2d(x, *self._settings(), out=out), x.shape if training else None
+
+    def _gradient(self, dy: Array, saved: Any, out: Array | None) -> Array:
+        return functional.avg_pool2d_backward(dy, saved, *self._settings(), out=out)
+
+    def _settings(self) -> tuple[Any, Any, Any, bool, bool, Any]:
+        kernels, strides, padding, dilations = self._windows
+        return kernels, strides, padding, self.count_include_pad, self.ceil_mode, dilations
 
 
 @register
-class MaxPool2d(_Pool2d):
+class MaxPool2d(MaxPoolNd):
     """Max-pooling: the largest pixel of every window (lecture: L40).
 
-    Forward, over the K × K window of each output, padding never being the largest::
+    Forward, over the K × K window of each output, padding never being the largest (at dilation 1)::
 
         y[c, i, j] = max_{p,q} x[c, i S + p - P, j S + q - P]
 
     Backward: ∂J/∂y goes to the pixel that was the largest, the first in row-major order if several are; a NaN in a
     window wins. Where windows overlap, gradients add up.
 
-    Input: N × C × H × W. Output: N × C × H' × W', H' = ⌊(H + 2P - K)/S⌋ + 1. Saved for backward: which
-    pixel of each window was the largest, a byte each (x itself if a window has more than 255 pixels).
+    Input: N × C × H × W. Output: N × C × H' × W', H' = ⌊(H + 2P - D(K - 1) - 1)/S⌋ + 1. Saved for backward: which
+    pixel of each window was the largest, a byte each (x itself if a window has more than 255 pixels or is dilated).
 
-    kernel_size, stride (None: the kernel's size), padding (at most half the kernel): an int or a pair.
+    kernel_size, stride (None: the kernel's size), padding (at most half the kernel), dilation: an int or a pair;
+    padding also four ints (top, left, bottom, right), each smaller than the kernel. ceil_mode: H' is rounded up, as
+    long as the last window begins inside the image or the padding before it.
 
     >>> import numpy as np
     >>> pool = MaxPool2d(2)
@@ -69,40 +82,34 @@ class MaxPool2d(_Pool2d):
     [[0.0, 10.0, 0.0, 20.0], [30.0, 0.0, 0.0, 0.0]]
     """
 
-    def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        if not training:
-            return functional.max_pool2d(x, *self._geometry, out=out), None
-        if self._wide():
-            return functional.max_pool2d(x, *self._geometry, out=out), (x, x.shape)
-        y, winners = functional.max_pool2d_winners(x, *self._geometry, out=out)
-        return y, (winners, x.shape)
-
-    def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        if not needs[0]:
-            return (None,)
-        kept, shape = saved
-        if self._wide():
-            return (functional.max_pool2d_backward(dy, kept, *self._geometry, out=outs[0]),)
-        return (functional.max_pool2d_winners_backward(dy, kept, shape, *self._geometry, out=outs[0]),)
-
-    def _wide(self) -> bool:
-        return prod(self._geometry[0]) > functional.MOST_POSITIONS
+    def __init__(
+        self,
+        kernel_size: IntPair,
+        stride: IntPair | None = None,
+        padding: PoolPadding = 0,
+        dilation: IntPair = 1,
+        *,
+        ceil_mode: bool = False,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode, name)
 
 
 @register
-class AvgPool2d(_Pool2d):
+class AvgPool2d(AvgPoolNd):
     """Average-pooling: the mean of every window (lecture: L40).
 
-    Forward, over the K × K window of each output, padding being 0::
+    Forward, over the K × K window of each output, padding being 0 (at dilation 1)::
 
         y[c, i, j] = 1/K² Σ_{p,q} x[c, i S + p - P, j S + q - P]
 
     Backward: each pixel of a window gets 1/K² of its ∂J/∂y. With count_include_pad=False the number of pixels inside
-    the image stands in place of K².
+    the image stands in place of K²; else, with ceil_mode, that of pixels inside image and padding.
 
-    Input: N × C × H × W. Output: N × C × H' × W', H' = ⌊(H + 2P - K)/S⌋ + 1. Saved for backward: the shape of x.
+    Input: N × C × H × W. Output: N × C × H' × W', H' = ⌊(H + 2P - D(K - 1) - 1)/S⌋ + 1. Saved for backward: the shape
+    of x.
 
-    kernel_size, stride (None: the kernel's size), padding (at most half the kernel): an int or a pair.
+    kernel_size, stride, padding, ceil_mode, dilation: as in `MaxPool2d`. In PyTorch ceil_mode is the fourth: name it.
 
     >>> import numpy as np
     >>> pool = AvgPool2d(2)
@@ -116,19 +123,12 @@ class AvgPool2d(_Pool2d):
         self,
         kernel_size: IntPair,
         stride: IntPair | None = None,
-        padding: IntPair = 0,
+        padding: PoolPadding = 0,
         count_include_pad: bool = True,
         *,
+        ceil_mode: bool = False,
+        dilation: IntPair = 1,
         name: str | None = None,
     ) -> None:
-        super().__init__(kernel_size, stride, padding, name=name)
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode, name)
         self.count_include_pad = flag(count_include_pad, "count_include_pad")
-
-    def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        y = functional.avg_pool2d(x, *self._geometry, self.count_include_pad, out=out)
-        return y, x.shape if training else None
-
-    def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        if not needs[0]:
-            return (None,)
-        return (functional.avg_pool2d_backward(dy, saved, *self._geometry, self.count_include_pad, out=outs[0]),)

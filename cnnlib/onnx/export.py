@@ -160,27 +160,67 @@ def _linear(to: Writer, layer: Any, xs: list[str]) -> str:
     return to.node("Gemm", *xs, *constants, transB=1)
 
 
-def _pool(operator: str) -> Callable[[Writer, Any, list[str]], str]:
+def _windows(to: Writer, layer: Any) -> dict[str, list[int]]:
+    """The attributes that say where a pool's windows are: so much padding at the far sides as the last ones reach over.
+
+    That makes the outputs that the layer makes, rounded down or up; ONNX's ceil_mode has changed between versions.
+    """
+    axes = layer.geometry[-layer.axes :]
+    kernels, strides, befores, _, _ = map(list, zip(*axes, strict=True))
+    afters = [
+        max(0, (output - 1) * axis.stride + axis.reach - axis.before - size)
+        for axis, size, output in zip(axes, to.shape[1:], layer.output_shape(to.shape)[1:], strict=True)
+    ]
+    return {"kernel_shape": kernels, "strides": strides, "pads": befores + afters}
+
+
+def _dilations(layer: Any) -> list[int]:
+    return [axis.dilation for axis in layer.geometry[-layer.axes :]]
+
+
+def _max_pool(to: Writer, layer: Any, xs: list[str]) -> str:
+    return to.node("MaxPool", *xs, **_windows(to, layer), dilations=_dilations(layer))
+
+
+def _avg_pool(to: Writer, layer: Any, xs: list[str]) -> str:
+    window, axes = _windows(to, layer), layer.geometry[-layer.axes :]
+    beyond = any(after > axis.after for after, axis in zip(window["pads"][layer.axes :], axes, strict=True))
+    if max(_dilations(layer)) == 1 and not (layer.count_include_pad and beyond):
+        return to.node("AveragePool", *xs, **window, count_include_pad=int(layer.count_include_pad))
+    counts = np.ones(())
+    for axis, size, output in zip(axes, to.shape[1:], layer.output_shape(to.shape)[1:], strict=True):
+        counts = np.multiply.outer(counts, np.maximum(1, axis.counts(size, output, layer.count_include_pad)))
+    return to.node("Div", _window_sums(to, layer, xs[0]), to.constant("counts", counts))
+
+
+def _lp_pool(to: Writer, layer: Any, xs: list[str]) -> str:
+    if isinstance(layer.norm_type, int) and max(_dilations(layer)) == 1:
+        return to.node("LpPool", *xs, **_windows(to, layer), p=layer.norm_type)
+    powers = to.node("Pow", to.node("Abs", *xs), to.constant("norm_type", layer.norm_type))
+    return to.node("Pow", _window_sums(to, layer, powers), to.constant("root", 1 / layer.norm_type))
+
+
+def _window_sums(to: Writer, layer: Any, x: str) -> str:
+    """What this version of ONNX has no pool for: the sum of every window, as a convolution with ones."""
+    channels, window = to.shape[0], _windows(to, layer)
+    ones = to.constant("ones", np.ones((channels, 1, *window["kernel_shape"])))
+    return to.node("Conv", x, ones, **window, dilations=_dilations(layer), group=channels)
+
+
+def _adaptive(operator: str) -> Callable[[Writer, Any, list[str]], str]:
     def write(to: Writer, layer: Any, xs: list[str]) -> str:
-        (kernel_h, stride_h, pad_h, _), (kernel_w, stride_w, pad_w, _) = layer.windows()
-        more = {"count_include_pad": int(layer.count_include_pad)} if operator == "AveragePool" else {}
-        window = {"kernel_shape": [kernel_h, kernel_w], "strides": [stride_h, stride_w]}
-        return to.node(operator, *xs, **window, pads=[pad_h, pad_w, pad_h, pad_w], **more)
+        """Bins of unequal sizes: each range of rows is reduced, then each of columns."""
+        x = xs[0]
+        for axis, (size, bins) in enumerate(zip(to.shape[1:], layer._size, strict=True), 2):
+            parts = []
+            for i in range(bins):
+                ends = {"starts": i * size // bins, "ends": -(-(i + 1) * size // bins), "axes": axis}
+                cut = [to.constant(f"{key}_{axis}_{i}", [value], integers=True) for key, value in ends.items()]
+                parts.append(to.node(operator, to.node("Slice", x, *cut), axes=[axis], keepdims=1))
+            x = to.node("Concat", *parts, axis=axis)
+        return x
 
     return write
-
-
-def _adaptive(to: Writer, layer: Any, xs: list[str]) -> str:
-    """Bins of unequal sizes: the mean of each range of rows, then of columns."""
-    x = xs[0]
-    for axis, (size, bins) in enumerate(zip(to.shape[1:], layer._size, strict=True), 2):
-        means = []
-        for i in range(bins):
-            ends = {"starts": i * size // bins, "ends": -(-(i + 1) * size // bins), "axes": axis}
-            cut = [to.constant(f"{key}_{axis}_{i}", [value], integers=True) for key, value in ends.items()]
-            means.append(to.node("ReduceMean", to.node("Slice", x, *cut), axes=[axis], keepdims=1))
-        x = to.node("Concat", *means, axis=axis)
-    return x
 
 
 def _batch_norm(to: Writer, layer: Any, xs: list[str]) -> str:
@@ -263,10 +303,12 @@ def _plain(operator: str, **attributes: Any) -> Callable[[Writer, Any, list[str]
 
 #: How each class of layers is written: (writer, layer, names of the inputs) -> name of the output.
 WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
-    layers.AdaptiveAvgPool2d: _adaptive,
+    layers.AdaptiveAvgPool2d: _adaptive("ReduceMean"),
+    layers.AdaptiveMaxPool2d: _adaptive("ReduceMax"),
     layers.Add: _chain("Add"),
     layers.Affine: _affine,
-    layers.AvgPool2d: _pool("AveragePool"),
+    layers.AvgPool1d: _avg_pool,
+    layers.AvgPool2d: _avg_pool,
     layers.BatchNorm1d: _batch_norm,
     layers.BatchNorm2d: _batch_norm,
     layers.Concat: lambda to, layer, xs: to.node("Concat", *xs, axis=layer.axis),
@@ -283,10 +325,14 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.Hardsigmoid: lambda to, layer, xs: to.node("HardSigmoid", *xs, alpha=layer.alpha, beta=layer.beta),
     layers.Hardswish: _plain("HardSwish"),
     layers.Hardtanh: _hardtanh,
+    layers.Mish: _gated("Softplus", "Tanh"),
+    layers.GlobalMaxPool2d: lambda to, layer, xs: to.node("Flatten", to.node("GlobalMaxPool", *xs), axis=1),
+    layers.LPPool1d: _lp_pool,
+    layers.LPPool2d: _lp_pool,
     layers.LeakyReLU: lambda to, layer, xs: to.node("LeakyRelu", *xs, alpha=layer.negative_slope),
     layers.Linear: _linear,
-    layers.MaxPool2d: _pool("MaxPool"),
-    layers.Mish: _gated("Softplus", "Tanh"),
+    layers.MaxPool1d: _max_pool,
+    layers.MaxPool2d: _max_pool,
     layers.Multiply: _chain("Mul"),
     layers.PReLU: _prelu,
     layers.ReLU: _plain("Relu"),

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from cnnlib.reference.shared import Array, deliver
-from cnnlib.reference.windows import pad, taps, unpad, windows_of
-from cnnlib.shapes import IntPair, pool2d_geometry, pool2d_output_shape
+from cnnlib.reference.windows import Axes, pool_padded, pool_unpadded, pool_windows, taps
+from cnnlib.shapes import IntPair, PoolPadding, pool2d_output_shape, pool2d_windows
 
 __all__ = ["avg_pool2d", "avg_pool2d_backward", "max_pool2d", "max_pool2d_backward"]
 
 
 def max_pool2d(
-    x: Array, kernel_size: IntPair, stride: IntPair | None = None, padding: IntPair = 0, *, out: Array | None = None
+    x: Array,
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: PoolPadding = 0,
+    dilation: IntPair = 1,
+    ceil_mode: bool = False,
+    *,
+    out: Array | None = None,
 ) -> Array:
     """Return the largest pixel of every window; a NaN in the window wins. Padding never wins.
 
-    Shapes: x (N, C, H, W), result (N, C, H', W'); stride None means the kernel's size.
+    Shapes: x (N, C, H, W), result (N, C, H', W'); stride None means the kernel's size. With ceil_mode H' is rounded up:
+    the last window may reach beyond the padding, but begins before it. Pixels of a window are `dilation` apart.
     Raises ConfigError for padding above half the kernel, ShapeError if no window fits.
 
     >>> x = np.array([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4.0]])
     >>> max_pool2d(x[None, None], 2)[0, 0].tolist()
     [[6.0, 8.0], [3.0, 4.0]]
     """
-    result = np.full(pool2d_output_shape(x.shape, kernel_size, stride, padding), -np.inf, x.dtype)
-    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
-    for tap in taps(windows_of(pad(x, paddings, fill=-np.inf), kernels, strides)):
+    shape = pool2d_output_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    axes = pool2d_windows(kernel_size, stride, padding, dilation)
+    result = np.full(shape, -np.inf, x.dtype)
+    for tap in taps(pool_windows(pool_padded(x, shape, axes, fill=-np.inf), shape, axes)):
         np.maximum(result, tap, out=result)
     return deliver(result, out)
 
@@ -38,7 +47,9 @@ def max_pool2d_backward(
     x: Array,
     kernel_size: IntPair,
     stride: IntPair | None = None,
-    padding: IntPair = 0,
+    padding: PoolPadding = 0,
+    dilation: IntPair = 1,
+    ceil_mode: bool = False,
     *,
     out: Array | None = None,
 ) -> Array:
@@ -50,43 +61,46 @@ def max_pool2d_backward(
     >>> max_pool2d_backward(np.array([[[[5.0]]]]), np.array([[[[1.0, 3.0], [3.0, 2.0]]]]), 2)[0, 0].tolist()
     [[0.0, 5.0], [0.0, 0.0]]
     """
-    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
-    windows = windows_of(pad(x, paddings), kernels, strides)
-    inside = windows_of(pad(np.ones((1, 1, *x.shape[2:]), bool), paddings), kernels, strides)
-    best = np.full(grad_output.shape, -np.inf, x.dtype)
-    winner = np.full(grad_output.shape, -1)
+    shape, axes = grad_output.shape, pool2d_windows(kernel_size, stride, padding, dilation)
+    windows = pool_windows(pool_padded(x, shape, axes), shape, axes)
+    inside = pool_windows(pool_padded(np.ones((1, 1, *x.shape[2:]), bool), shape, axes), shape, axes)
+    best = np.full(shape, -np.inf, x.dtype)
+    winner = np.full(shape, -1)
     for tap, (value, valid) in enumerate(zip(taps(windows), taps(inside), strict=True)):
         better = valid & ((value > best) | np.isnan(value) | (winner < 0))
         best = np.where(better, value, best)
         winner = np.where(better, tap, winner)
-    padded = pad(np.zeros_like(x), paddings)
-    for tap, pixels in enumerate(taps(windows_of(padded, kernels, strides, writeable=True))):
+    padded = pool_padded(np.zeros_like(x), shape, axes)
+    for tap, pixels in enumerate(taps(pool_windows(padded, shape, axes, writeable=True))):
         pixels += np.where(winner == tap, grad_output, 0)
-    return deliver(unpad(padded, paddings), out)
+    return deliver(pool_unpadded(padded, x.shape, axes), out)
 
 
 def avg_pool2d(
     x: Array,
     kernel_size: IntPair,
     stride: IntPair | None = None,
-    padding: IntPair = 0,
+    padding: PoolPadding = 0,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
+    dilation: IntPair = 1,
     *,
     out: Array | None = None,
 ) -> Array:
-    """Return the mean of every window: its sum, with padding as 0, over KH·KW pixels or over those inside the image.
+    """Return the mean of every window: its sum over how many of its pixels are in image and padding, or in the image.
 
-    Shapes: x (N, C, H, W), result (N, C, H', W'); stride None means the kernel's size.
-    Raises ConfigError for padding above half the kernel, ShapeError if no window fits.
+    Shapes: x (N, C, H, W), result (N, C, H', W'); stride None means the kernel's size; ceil_mode and dilation as in
+    `max_pool2d`. Raises ConfigError for padding above half the kernel, ShapeError if no window fits.
 
     >>> avg_pool2d(np.ones((1, 1, 2, 2)), 2, padding=1).tolist()
     [[[[0.25, 0.25], [0.25, 0.25]]]]
     """
-    result = np.zeros(pool2d_output_shape(x.shape, kernel_size, stride, padding), x.dtype)
-    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
-    for tap in taps(windows_of(pad(x, paddings), kernels, strides)):
+    shape = pool2d_output_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    axes = pool2d_windows(kernel_size, stride, padding, dilation)
+    result = np.zeros(shape, x.dtype)
+    for tap in taps(pool_windows(pool_padded(x, shape, axes), shape, axes)):
         result += tap
-    result /= _window_pixels(x.shape, kernels, strides, paddings, count_include_pad, x.dtype)
+    result /= _counts(x.shape, shape, axes, count_include_pad, x.dtype)
     return deliver(result, out)
 
 
@@ -95,8 +109,10 @@ def avg_pool2d_backward(
     x: Array | Sequence[int],
     kernel_size: IntPair,
     stride: IntPair | None = None,
-    padding: IntPair = 0,
+    padding: PoolPadding = 0,
     count_include_pad: bool = True,
+    ceil_mode: bool = False,
+    dilation: IntPair = 1,
     *,
     out: Array | None = None,
 ) -> Array:
@@ -108,25 +124,17 @@ def avg_pool2d_backward(
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
     """
     x_shape = x.shape if isinstance(x, np.ndarray) else tuple(x)
-    kernels, strides, paddings = pool2d_geometry(kernel_size, stride, padding)
-    share = grad_output / _window_pixels(x_shape, kernels, strides, paddings, count_include_pad, grad_output.dtype)
-    padded = pad(np.zeros(x_shape, grad_output.dtype), paddings)
-    for pixels in taps(windows_of(padded, kernels, strides, writeable=True)):
+    shape, axes = grad_output.shape, pool2d_windows(kernel_size, stride, padding, dilation)
+    share = grad_output / _counts(x_shape, shape, axes, count_include_pad, grad_output.dtype)
+    padded = pool_padded(np.zeros(x_shape, grad_output.dtype), shape, axes)
+    for pixels in taps(pool_windows(padded, shape, axes, writeable=True)):
         pixels += share
-    return deliver(unpad(padded, paddings), out)
+    return deliver(pool_unpadded(padded, x_shape, axes), out)
 
 
-def _window_pixels(
-    x_shape: tuple[int, ...],
-    kernels: tuple[int, int],
-    strides: tuple[int, int],
-    paddings: tuple[int, int],
-    count_include_pad: bool,
-    dtype: DTypeLike,
-) -> Array:
-    """Return what a window's sum is divided by, broadcast against (N, C, H', W')."""
-    if count_include_pad:
-        return np.array(kernels[0] * kernels[1], dtype)
-    inside: Array = np.ones((1, 1, *x_shape[2:]), dtype)
-    counts: Array = windows_of(pad(inside, paddings), kernels, strides).sum(axis=(2, 3))
-    return counts
+def _counts(x_shape: tuple[int, ...], shape: tuple[int, ...], axes: Axes, padded: bool, dtype: np.dtype[Any]) -> Array:
+    """Return what a window's sum is divided by, H' × W'; 1 where dilated windows have no pixel at all."""
+    rows, columns = (
+        axis.counts(size, outputs, padded) for size, outputs, axis in zip(x_shape[2:], shape[2:], axes, strict=True)
+    )
+    return np.maximum(1, np.outer(rows, columns)).astype(dtype)

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from cnnlib.reference.shared import Array
+from cnnlib.shapes import PoolAxis
 
-__all__ = ["pad", "taps", "unpad", "windows_of"]
+__all__ = ["Axes", "pad", "pool_padded", "pool_unpadded", "pool_windows", "taps", "unpad", "windows_of"]
+
+Axes = tuple[PoolAxis, PoolAxis]
 
 
 def pad(x: Array, paddings: tuple[int, int], fill: float = 0) -> Array:
@@ -45,3 +48,24 @@ def unpad(padded: Array, paddings: tuple[int, int]) -> Array:
     """Return the image without its rows and columns of padding."""
     top, left = paddings
     return padded[:, :, top : padded.shape[2] - top, left : padded.shape[3] - left]
+
+
+def pool_padded(x: Array, shape: tuple[int, ...], axes: Axes, fill: float = 0) -> Array:
+    """Return images with as much `fill` around them as outputs of that shape read."""
+    rims = [
+        (axis.before, max(0, (outputs - 1) * axis.stride + axis.reach - axis.before - size))
+        for size, outputs, axis in zip(x.shape[2:], shape[2:], axes, strict=True)
+    ]
+    return np.pad(x, ((0, 0), (0, 0), *rims), constant_values=fill)
+
+
+def pool_windows(padded: Array, shape: tuple[int, ...], axes: Axes, writeable: bool = False) -> Array:
+    """Return the windows (N, C, KH, KW, H', W') of outputs of that shape, a view."""
+    kernels, strides, dilations = ((axes[0][i], axes[1][i]) for i in (0, 1, 4))
+    return windows_of(padded, kernels, strides, dilations, writeable)[..., : shape[2], : shape[3]]
+
+
+def pool_unpadded(padded: Array, x_shape: tuple[int, ...], axes: Axes) -> Array:
+    """Return the image without what is around it."""
+    top, left = axes[0].before, axes[1].before
+    return padded[:, :, top : top + x_shape[2], left : left + x_shape[3]]

@@ -165,11 +165,17 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case("conv2d", (x, weight, normal(size=k)), settings, weight[0].size + 1)
         terms = max(y.size // k, weight[:, 0].size)
         yield Case("conv2d_backward", (normal(size=y.shape), x, weight), settings, terms)
+        larger = reference.conv_transpose2d(y, weight, **settings)
+        yield Case("conv_transpose2d", (y, weight, normal(size=c)), settings, weight[:, 0].size + 1)
+        yield Case(
+            "conv_transpose2d_backward", (normal(size=larger.shape), y, weight), settings, max(terms, larger.size)
+        )
     for shape, *window in (
         ((1, 1, 2, 2), 2),
         ((17, 1, 8, 8), 2),
         ((3, 5, 7, 9), 3, 2, 1),
         ((2, 33, 6, 5), (2, 3), (1, 2), (1, 1)),
+        ((3, 5, 8, 6), 3, 2, (0, 0, 1, 1)),
     ):
         settings = dict(zip(("kernel_size", "stride", "padding"), window, strict=False))
         x = rng.integers(-3, 4, size=shape).astype(np.float64)  # many ties
@@ -177,6 +183,9 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
             y = getattr(reference, name)(x, **settings)
             yield Case(name, (x,), settings)
             yield Case(f"{name}_backward", (normal(size=y.shape), x), settings, 9)
+        norms = reference.lp_pool2d(x, 2, **settings)
+        yield Case("lp_pool2d", (x, 2), settings, 9)
+        yield Case("lp_pool2d_backward", (normal(size=norms.shape), x, norms, 2), settings, 9)
     for n, inputs, outputs in ((1, 1, 1), (15, 17, 16), (17, 33, 9), (64, 500, 10), (3, 2450, 70)):
         x, weight = normal(size=(n, inputs)), normal(size=(outputs, inputs))
         yield Case("linear", (x, weight, normal(size=outputs)), {}, inputs + 1)

@@ -78,7 +78,7 @@ static void FN(pool_outputs)(const FN(pooling) * v, const FN(pool_scratch) * s, 
         for (ptrdiff_t j = 0; j < p->ow; j += c.count) {
             c = FN(segment_of_outputs)(&v->width, j, p->ow);
             FN(pool_block) b = FN(block_of)(v, s, &r, &c, p->w, p->ow, x_row, row);
-            b.w.area = (REAL)(p->count_include_pad ? p->kernel_h * p->kernel_w : b.w.taps);
+            b.w.area = (REAL)(p->count_include_pad ? FN(counted)(&v->height, i) * FN(counted)(&v->width, j) : b.w.taps);
             if (!v->maximum) v->table->sum_windows(y + b.to, x + b.from, &b.w);
             else if (winner) v->table->max_winners(winner + b.to, x + b.from, &b.w);
             else v->table->max_windows(y + b.to, at ? at + b.to : NULL, x + b.from, &b.w);
@@ -96,8 +96,9 @@ static void FN(pool_divide)(const FN(pooling) * v, REAL *to, const REAL *y, ptrd
         r = FN(segment_of_outputs)(&v->height, i, end);
         for (ptrdiff_t j = 0; j < p->ow; j += c.count) {
             c = FN(segment_of_outputs)(&v->width, j, p->ow);
-            const ptrdiff_t at = ((i - row) * p->ow + j) * L, area = p->count_include_pad ? p->kernel_h * p->kernel_w
-                                                                                          : r.taps * c.taps;
+            const ptrdiff_t at = ((i - row) * p->ow + j) * L;
+            const ptrdiff_t area = p->count_include_pad ? FN(counted)(&v->height, i) * FN(counted)(&v->width, j)
+                                                        : r.taps * c.taps;
             const FN(cnn_windows) w = {&here, &position, 1, r.count, c.count, p->ow * L, L, p->ow * L, L, (REAL)area};
             v->table->sum_windows(to + at, y + at, &w);
         }
@@ -122,7 +123,7 @@ static void FN(pool_gather)(const FN(pooling) * v, const FN(pool_scratch) * s, R
         }
 }
 
-/* The same of windows that do not overlap: dx at their taps, and zeros in the rim that they leave. */
+/* The same of whole windows that do not overlap: dx at their taps, and zeros in the rim that they leave. */
 static void FN(pool_spread)(const FN(pooling) * v, const FN(pool_scratch) * s, REAL *dx, const REAL *dy, const uint8_t *at,
                             ptrdiff_t first, ptrdiff_t last, ptrdiff_t row, ptrdiff_t end) {
     const cnn_pool2d *p = v->p;
@@ -170,7 +171,8 @@ static void FN(pool_strip)(const FN(pooling) * v, const FN(pool_scratch) * s, pt
         FN(pool_outputs)(v, s, NULL, NULL, s->winner, x, from, first, last);
     }
     const uint8_t *at = v->at ? v->at + winners_at : NULL;
-    const int apart = p->kernel_h == p->stride_h && p->kernel_w == p->stride_w && !p->pad_h && !p->pad_w;
+    const int whole = !p->pad_h && !p->pad_w && p->oh * p->stride_h <= p->h && p->ow * p->stride_w <= p->w;
+    const int apart = whole && p->kernel_h == p->stride_h && p->kernel_w == p->stride_w;
     if (v->maximum && apart) FN(pool_spread)(v, s, dx, dy, at, first, last, row, end);
     else FN(pool_gather)(v, s, dx, dy, at, s->winner, first, row, end);
     if (!p->lanes) t->planes_from_lanes(v->dx + dx_at, in, planes, dx, (end - row) * p->w);
@@ -190,8 +192,8 @@ static void FN(pool_task)(const void *context, ptrdiff_t task, int thread) {
 static cnn_status FN(pool_run)(FN(pooling) * v, const cnn_pool2d *p) {
     v->table = FN(cnn_kernels)();
     v->p = p;
-    v->height = (FN(pool_axis)){p->h, p->oh, p->kernel_h, p->stride_h, p->pad_h};
-    v->width = (FN(pool_axis)){p->w, p->ow, p->kernel_w, p->stride_w, p->pad_w};
+    v->height = (FN(pool_axis)){p->h, p->oh, p->kernel_h, p->stride_h, p->pad_h, p->after_h};
+    v->width = (FN(pool_axis)){p->w, p->ow, p->kernel_w, p->stride_w, p->pad_w, p->after_w};
     v->gradient = v->dx != NULL;
     const ptrdiff_t L = v->table->lanes, rows = v->gradient ? p->h : p->oh;
     const double pixels = (double)p->oh * (double)p->ow * (double)(p->kernel_h * p->kernel_w) + (double)(p->h * p->w);

@@ -1,7 +1,7 @@
 /* Pooling windows along one axis, cut into segments that share their taps. Included once per REAL. */
 
 typedef struct {
-    ptrdiff_t in, out, kernel, stride, pad;
+    ptrdiff_t in, out, kernel, stride, pad, after;
 } FN(pool_axis);
 
 /* Indices first, first + step, ... `count` of them. Their taps are positions k, k + k_step, ... of a window, `taps` of them.
@@ -16,6 +16,11 @@ static FN(segment) FN(segment_of_outputs)(const FN(pool_axis) * a, ptrdiff_t o, 
     const ptrdiff_t from = o * a->stride - a->pad, k = cnn_max(0, -from), to = cnn_min(a->kernel, a->in - from);
     const ptrdiff_t whole = to - k == a->kernel ? (a->in - from - a->kernel) / a->stride + 1 : 1;
     return (FN(segment)){o, 1, cnn_min(whole, end - o), k, 1, to - k, from + k, 1, a->stride};
+}
+
+/* Positions of output o's window that lie in the plane or its padding. */
+static ptrdiff_t FN(counted)(const FN(pool_axis) * a, ptrdiff_t o) {
+    return cnn_min(a->kernel, a->in + a->after + a->pad - o * a->stride);
 }
 
 /* Pixel i and those `stride` apart after it, before `end`, which read the outputs whose windows they are in. */

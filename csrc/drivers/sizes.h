@@ -40,11 +40,20 @@ static inline void cnn_clip_strides(cnn_conv2d *p) {
     p->stride_w = cnn_min(p->stride_w, p->w + 2 * p->pad_w);
 }
 
+/* Whether every one of `out` windows meets the axis. */
+static inline int cnn_pool_axis_valid(ptrdiff_t in, ptrdiff_t out, ptrdiff_t kernel, ptrdiff_t stride, ptrdiff_t pad,
+                                      ptrdiff_t after) {
+    const ptrdiff_t all[] = {in, out, kernel, stride, pad + 1, after + 1};
+    for (int i = 0; i < 6; i++)
+        if (all[i] < 1 || all[i] > CNN_LARGEST) return 0;
+    return pad < kernel && (out - 1) * stride - pad < in;
+}
+
 /* Windows are counted in 32 bits. */
 static inline int cnn_pool2d_valid(const cnn_pool2d *p) {
-    return p->planes > 0 && (double)p->kernel_h * (double)p->kernel_w <= INT32_MAX && 2 * p->pad_h <= p->kernel_h && 2 * p->pad_w <= p->kernel_w &&
-           cnn_axis_valid(p->h, p->oh, p->kernel_h, p->stride_h, p->pad_h, 1) &&
-           cnn_axis_valid(p->w, p->ow, p->kernel_w, p->stride_w, p->pad_w, 1);
+    return p->planes > 0 && (double)p->kernel_h * (double)p->kernel_w <= INT32_MAX &&
+           cnn_pool_axis_valid(p->h, p->oh, p->kernel_h, p->stride_h, p->pad_h, p->after_h) &&
+           cnn_pool_axis_valid(p->w, p->ow, p->kernel_w, p->stride_w, p->pad_w, p->after_w);
 }
 
 #endif

@@ -1,0 +1,51 @@
+"""Impossible settings and shapes of transposed convolutions, pools, padding and resizing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cnnlib.errors import ConfigError, ShapeError
+from tests.test_functional_errors import assert_refused, call, good, some
+
+SPECIFIC = [
+    ("max_pool2d", {"kernel_size": 7}, ShapeError, ["height 6", "7"]),
+    ("max_pool2d", {"kernel_size": 0}, ConfigError, ["kernel_size"]),
+    ("max_pool2d", {"padding": 2}, ConfigError, ["padding", "half"]),
+    ("max_pool2d", {"padding": "same"}, ConfigError, ["padding", "same"]),
+    (
+        "max_pool2d_backward",
+        {"grad_output": some(2, 3, 3, 3)},
+        ShapeError,
+        ["grad_output", "(2, 3, 3, 3)", "(2, 3, 3, 2)"],
+    ),
+    ("avg_pool2d", {"stride": 0}, ConfigError, ["stride"]),
+    ("avg_pool2d", {"padding": (0, 2)}, ConfigError, ["padding", "half"]),
+    ("avg_pool2d_backward", {"x": (2, 3, 6)}, ShapeError, ["(2, 3, 6)"]),
+    ("avg_pool2d_backward", {"x": (2, 3, 6, 9)}, ShapeError, ["grad_output", "(2, 3, 3, 2)", "(2, 3, 3, 4)"]),
+    ("conv_transpose2d", {"x": some(2, 3, 3, 5)}, ShapeError, ["(2, 3, 3, 5)", "(4, 3, 3, 3)", "weight.shape[0]"]),
+    ("conv_transpose2d", {"groups": 3}, ShapeError, ["groups=3", "(4, 3, 3, 3)"]),
+    ("conv_transpose2d", {"bias": some(3)}, ShapeError, ["bias", "(3,)", "(6,)"]),
+    ("conv_transpose2d", {"output_padding": 2}, ConfigError, ["output_padding = 2", "stride"]),
+    ("conv_transpose2d", {"padding": 4}, ShapeError, ["height 3", "padding 4"]),
+    ("conv_transpose2d", {"padding": "same"}, ConfigError, ["padding", "same"]),
+    ("conv_transpose2d", {"stride": 2**29}, ShapeError, ["large"]),
+    ("conv_transpose2d_backward", {"grad_output": some(2, 6, 5, 6)}, ShapeError, ["(2, 6, 5, 6)", "(2, 6, 5, 7)"]),
+    ("max_pool2d", {"padding": (0, 0, 2, 0)}, ConfigError, ["padding", "smaller", "kernel_size = 2"]),
+    ("max_pool2d", {"padding": (0, 1, 1)}, ConfigError, ["padding", "(0, 1, 1)"]),
+    ("max_pool2d", {"padding": (0, 0, -1, 0)}, ConfigError, ["padding = -1"]),
+    ("max_pool2d", {"ceil_mode": 1}, ConfigError, ["ceil_mode = 1"]),
+    ("max_pool2d", {"dilation": 0}, ConfigError, ["dilation = 0"]),
+    ("max_pool2d", {"dilation": 6}, ShapeError, ["height 6", "dilation 6", "7"]),
+    ("max_pool2d", {"kernel_size": 9, "stride": 1, "ceil_mode": True}, ShapeError, ["height 6", "9"]),
+    ("lp_pool2d", {"norm_type": 0.5}, ConfigError, ["norm_type = 0.5"]),
+    ("lp_pool2d", {"norm_type": np.inf}, ConfigError, ["norm_type = inf"]),
+    ("lp_pool2d_backward", {"y": some(2, 3, 3, 3)}, ShapeError, ["y", "(2, 3, 3, 3)", "(2, 3, 3, 2)"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "error", "words"), SPECIFIC, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_refused(name, changes, error, words) -> None:
+    assert_refused(error, words, lambda: call(name, {**good(name), **changes}))
