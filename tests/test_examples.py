@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,28 @@ def test_sklearn_digits(tmp_path) -> None:
     output = run(tmp_path, "sklearn_digits.py", "--epochs", "6")
     assert accuracy(output) >= 95
     assert re.findall(r"^0\.\d+ 0\.0003 (\w+)$", output, flags=re.M) == ["mlp", "small_cnn"]
+
+
+def test_pytorch_weights(tmp_path) -> None:
+    pytest.importorskip("torch")
+    output = run(tmp_path, "pytorch_weights.py", "--epochs", "1")
+    assert output.count("<All keys matched successfully>") == 2
+    differences = re.findall(r"largest difference: (\S+)", output)
+    assert len(differences) == 2
+    assert all(float(difference) < 1e-4 for difference in differences)  # of logits of about ten
+    assert accuracy(output) >= 90
+
+
+def test_pytorch_weights_without_pytorch(tmp_path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "pytorch_weights.py"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(EXAMPLES.parent)])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["this example needs PyTorch: pip install torch"]
 
 
 def test_every_example_is_short_and_has_a_test() -> None:
