@@ -61,6 +61,7 @@ _HOMES = {
         "Layer",
         "LeakyReLU",
         "Linear",
+        "LogSoftmax",
         "MaxPool1d",
         "MaxPool2d",
         "Mish",

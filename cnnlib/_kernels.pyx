@@ -462,6 +462,25 @@ def softmax_grad(real[:, ::1] dx, const real[:, ::1] dy, const real[:, ::1] y):
             cnn_softmax_grad_f64(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
 
 
+def log_softmax_forward(real[:, ::1] y, const real[:, ::1] x):
+    demand(0 < y.shape[0] == x.shape[0] and 0 < y.shape[1] == x.shape[1])
+    with nogil:
+        if real is float:
+            cnn_log_softmax_forward_f32(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1])
+        else:
+            cnn_log_softmax_forward_f64(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1])
+
+
+def log_softmax_grad(real[:, ::1] dx, const real[:, ::1] dy, const real[:, ::1] y):
+    demand(0 < dx.shape[0] == dy.shape[0] and 0 < dx.shape[1] == dy.shape[1])
+    demand(0 < dx.shape[0] == y.shape[0] and 0 < dx.shape[1] == y.shape[1])
+    with nogil:
+        if real is float:
+            cnn_log_softmax_grad_f32(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
+        else:
+            cnn_log_softmax_grad_f64(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
+
+
 def cross_entropy(real[:, ::1] dx, const real[:, ::1] x, const int64_t[::1] labels, const real[:, ::1] target):
     """Labels must lie in [0, classes): cnnlib.functional checks them. Returns the loss."""
     cdef double value = 0

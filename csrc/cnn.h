@@ -200,6 +200,10 @@ typedef enum {
     void cnn_softmax_forward_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t c);                                       \
     /* dx[n,c] = y[n,c] * (dy[n,c] - sum over i: dy[n,i] * y[n,i]); dx may be dy or y. */                           \
     void cnn_softmax_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t n, ptrdiff_t c);                            \
+    /* y[n,c] = x[n,c] - max - log(sum over c: exp(x[n,c] - max)); y may be x. */                                   \
+    void cnn_log_softmax_forward_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t c);                                   \
+    /* dx[n,c] = dy[n,c] - exp(y[n,c]) * sum over i: dy[n,i]; dx may be y. */                                       \
+    void cnn_log_softmax_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t n, ptrdiff_t c);                        \
     /* *value = mean over n of -sum over c: target[n,c] * log softmax(x)[n,c]; dx = (softmax(x) * sum target - target) / n. \
      * Either labels (each in [0, c), not checked here) or target (n×c) is given, the other is NULL. dx may be x. */ \
     cnn_status cnn_cross_entropy_##T(double *value, R *dx, const R *x, const int64_t *labels, const R *target,    \

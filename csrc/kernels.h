@@ -165,7 +165,7 @@ typedef struct {
     K(relu_grad, (REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t n, int stream))                                \
     /* y = f(x), cnn.h's `kind` with a and b, or dy * f'(x) where dy is not NULL; y may be x or dy */               \
     K(activation, (REAL *y, const REAL *dy, const REAL *x, ptrdiff_t n, int stream, cnn_activation kind, REAL a, REAL b)) \
-    /* y = e^(x - *max); *sum = sum of y. A NaN in x is one in *sum */                                               \
+    /* y = e^(x - *max), where y is not NULL; *sum = sum of it. A NaN in x is one in *sum */                        \
     K(exp_row, (REAL *y, const REAL *x, ptrdiff_t n, REAL *max, REAL *sum))                                         \
     /* y = x where x > 0, else slope * x; slope[i] for element i with `each`, slope[0] for all without */           \
     K(leaky_relu, (REAL *y, const REAL *x, const REAL *slope, ptrdiff_t n, int each, int stream))                   \

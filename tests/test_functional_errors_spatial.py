@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cnnlib.errors import ConfigError, ShapeError
-from tests.test_functional_errors import assert_refused, call, good, some
+from tests.calls import call, good, some
+from tests.test_functional_errors import assert_refused
 
 SPECIFIC = [
     ("max_pool2d", {"kernel_size": 7}, ShapeError, ["height 6", "7"]),

@@ -13,9 +13,9 @@ import pytest
 from cnnlib import functional, reference
 from cnnlib.errors import CNNError
 from cnnlib.selftest.kernels import CURVES
+from tests.calls import GOOD as CALLS
+from tests.calls import IN_PLACE
 from tests.helpers import Array
-from tests.test_functional_errors import GOOD as CALLS
-from tests.test_functional_errors import IN_PLACE
 
 
 class Marked(np.ndarray):

@@ -54,6 +54,8 @@ def good() -> dict[str, list[Any]]:
         "batch_norm_grad": [f(2, 3, 4), f(3), f(3), f(2, 3, 4), f(2, 3, 4), f(3), f(3), f(3), f(3), 1e-5, True],
         "softmax_forward": [f(2, 3), f(2, 3)],
         "softmax_grad": [f(2, 3), f(2, 3), f(2, 3)],
+        "log_softmax_forward": [f(2, 3), f(2, 3)],
+        "log_softmax_grad": [f(2, 3), f(2, 3), f(2, 3)],
         "cross_entropy": [f(2, 3), f(2, 3), None, f(2, 3)],
         "dropout": [f(2, 3), f(2, 3), 0.5, 7],
         "loss": [f(6), f(6), f(6), 2, 1],

@@ -19,6 +19,7 @@ from cnnlib.layers import (
     Layer,
     LeakyReLU,
     Linear,
+    LogSoftmax,
     MaxPool2d,
     Parameter,
     PReLU,
@@ -47,7 +48,7 @@ def test_messages_name_layer_got_needed_and_fix() -> None:
         (GlobalAvgPool2d(), (5,)): ["GlobalAvgPool2d()", "N × C × H × W"],
         (Dropout2d(), (5,)): ["Dropout2d()", "N × C × H × W", "use Dropout"],
         (PReLU(3), (4, 5, 5)): ["PReLU(num_parameters=3)", "N × 4 × 5 × 5", "must be 1 or 4"],
-        (Softmax(), (2, 3)): ["Softmax()", "N × 2 × 3", "Flatten()"],
+        (Softmax(3), (4, 5)): ["Softmax(dim=3)", "N × 4 × 5", "no dimension 3"],
     }
     for (layer, shape), parts in cases.items():
         with pytest.raises(ShapeError) as caught:
@@ -80,6 +81,8 @@ def test_messages_name_layer_got_needed_and_fix() -> None:
         (lambda: Dropout(-0.1), "p = -0.1"),
         (lambda: Dropout("0.5"), "p = '0.5'"),
         (lambda: Concat(0), "axis = 0"),
+        (lambda: Softmax(0), "dim = 0"),
+        (lambda: LogSoftmax(True), "dim = True"),
         (lambda: LeakyReLU(np.nan), "negative_slope = nan"),
         (lambda: PReLU(0), "num_parameters = 0"),
         (lambda: PReLU(init="he"), "init = 'he'"),

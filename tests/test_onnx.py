@@ -113,6 +113,7 @@ LAYERS: dict[str, list[tuple[Layer, list[tuple[int, ...]]]]] = {
     ],
     "LeakyReLU": [(layers.LeakyReLU(0.2), [VECTOR])],
     "Linear": [(layers.Linear(7, 3, rng=0), [VECTOR]), (layers.Linear(7, 3, bias=False, rng=0), [VECTOR])],
+    "LogSoftmax": [(layers.LogSoftmax(), [VECTOR]), (layers.LogSoftmax(-2), [PICTURE])],
     "MaxPool1d": [(layers.MaxPool1d(3, 2, (1, 0), 2, ceil_mode=True), [SERIES])],
     "MaxPool2d": [
         (layers.MaxPool2d(3, 2, (0, 1, 2, 0), (1, 2), ceil_mode=True), [PICTURE]),
@@ -128,7 +129,7 @@ LAYERS: dict[str, list[tuple[Layer, list[tuple[int, ...]]]]] = {
     "SELU": [(layers.SELU(), [PICTURE])],
     "SiLU": [(layers.SiLU(), [PICTURE])],
     "Sigmoid": [(layers.Sigmoid(), [PICTURE])],
-    "Softmax": [(layers.Softmax(), [VECTOR])],
+    "Softmax": [(layers.Softmax(), [VECTOR]), *((layers.Softmax(dim), [PICTURE]) for dim in (1, 2, -1))],
     "Softplus": [(layers.Softplus(), [PICTURE]), (layers.Softplus(2.0, 1.0), [PICTURE])],
     "Softsign": [(layers.Softsign(), [PICTURE])],
     "Standardize": [(layers.Standardize(PICTURE, per_channel=True), [PICTURE]), (layers.Standardize(7), [VECTOR])],

@@ -53,7 +53,7 @@ from cnnlib.functional.lp_pooling import lp_pool2d, lp_pool2d_backward
 from cnnlib.functional.normalization import batch_moments, batch_norm, batch_norm_backward
 from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from cnnlib.functional.regularization import dropout
-from cnnlib.functional.softmax import softmax, softmax_backward
+from cnnlib.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from cnnlib.functional.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.functional.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
 from cnnlib.functional.winners import MOST_POSITIONS as MOST_POSITIONS
@@ -97,6 +97,8 @@ __all__ = [
     "linear",
     "linear_backward",
     "lion_step",
+    "log_softmax",
+    "log_softmax_backward",
     "lp_pool2d",
     "lp_pool2d_backward",
     "max_pool2d",

@@ -1,38 +1,82 @@
-"""Softmax and its gradient."""
+"""Softmax and its logarithm along one dimension, and their gradients."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from cnnlib import _kernels
-from cnnlib.arrays import as_array, expect_shape, output, unless_same
+from cnnlib.arrays import as_array, expect_shape, output, unless_same, whole
+from cnnlib.errors import ShapeError
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array
 
-__all__ = ["softmax", "softmax_backward"]
+__all__ = ["log_softmax", "log_softmax_backward", "softmax", "softmax_backward"]
 
 
-def softmax(x: Array, *, out: Array | None = None) -> Array:
-    """Return exp(x_i) / Σ_j exp(x_j) along the classes, stable at any magnitude. x (N, C); `out` may be x.
+def softmax(x: Array, dim: int = 1, *, out: Array | None = None) -> Array:
+    """Return exp(x_i) / Σ_j exp(x_j) along `dim`, stable at any magnitude. `out` may be x.
 
-    >>> import numpy as np
     >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
     [[0.5, 0.5]]
     """
-    x = as_array(x, "x", 2)
-    result = output(out, "out", x.shape, unless_same(x, out))
-    instance(_kernels.softmax_forward, x)(result, x)
-    return result
+    x = as_array(x, "x")
+    return _by_rows(_kernels.softmax_forward, dim, output(out, "out", x.shape, unless_same(x, out)), x)
 
 
-def softmax_backward(grad_output: Array, y: Array, *, out: Array | None = None) -> Array:
-    """Return y_j (g_j - Σ_i g_i y_i) for softmax's output y and g = grad_output. Both (N, C); `out` may be either.
+def softmax_backward(grad_output: Array, y: Array, dim: int = 1, *, out: Array | None = None) -> Array:
+    """Return y_j (g_j - Σ_i g_i y_i) along `dim` for softmax's output y and g = grad_output. `out` may be either.
 
-    >>> import numpy as np
     >>> softmax_backward(np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])).tolist()
     [[0.25, -0.25]]
     """
-    y = as_array(y, "y", 2)
-    grad_output = as_array(grad_output, "grad_output", 2, y)
-    expect_shape(grad_output, "grad_output", y.shape, "the shape of y")
+    y, grad_output = _alike(y, grad_output)
     result = output(out, "out", y.shape, unless_same(y, out), unless_same(grad_output, out))
-    instance(_kernels.softmax_grad, y)(result, grad_output, y)
+    return _by_rows(_kernels.softmax_grad, dim, result, grad_output, y)
+
+
+def log_softmax(x: Array, dim: int = 1, *, out: Array | None = None) -> Array:
+    """Return x_i - log Σ_j exp(x_j) along `dim`, stable at any magnitude. `out` may be x.
+
+    >>> log_softmax(np.array([[1000.0, 0.0]])).tolist()
+    [[0.0, -1000.0]]
+    """
+    x = as_array(x, "x")
+    return _by_rows(_kernels.log_softmax_forward, dim, output(out, "out", x.shape, unless_same(x, out)), x)
+
+
+def log_softmax_backward(grad_output: Array, y: Array, dim: int = 1, *, out: Array | None = None) -> Array:
+    """Return g_j - exp(y_j) Σ_i g_i along `dim` for log_softmax's output y and g = grad_output. `out` may be y.
+
+    >>> log_softmax_backward(np.array([[1.0, 0.0]]), np.log(np.array([[0.5, 0.5]]))).tolist()
+    [[0.5, -0.5]]
+    """
+    y, grad_output = _alike(y, grad_output)
+    result = output(out, "out", y.shape, unless_same(y, out), grad_output)
+    return _by_rows(_kernels.log_softmax_grad, dim, result, grad_output, y)
+
+
+def _alike(y: Array, grad_output: Array) -> tuple[Array, Array]:
+    y = as_array(y, "y")
+    grad_output = as_array(grad_output, "grad_output", like=y)
+    expect_shape(grad_output, "grad_output", y.shape, "the shape of y")
+    return y, grad_output
+
+
+def _by_rows(kernel: Any, dim: int, result: Array, *arrays: Array) -> Array:
+    """Fill `result` by a kernel of rows N × C; along another dimension than the last, on copies that are turned."""
+    dim, rank = whole(dim, "dim", -arrays[0].ndim), arrays[0].ndim
+    if dim >= rank:
+        raise ShapeError(f"dim = {dim}: an array of shape {arrays[0].shape} has no such dimension")
+    run = instance(kernel, result)
+    if dim in (-1, rank - 1):
+        rows = -1, result.shape[-1]
+        run(result.reshape(rows), *(array.reshape(rows) for array in arrays))
+        return result
+    turned = [np.ascontiguousarray(np.moveaxis(array, dim, -1)) for array in arrays]
+    target = np.empty_like(turned[0])
+    rows = -1, target.shape[-1]
+    run(target.reshape(rows), *(array.reshape(rows) for array in turned))
+    np.copyto(result, np.moveaxis(target, -1, dim))
     return result

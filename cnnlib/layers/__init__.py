@@ -1,6 +1,6 @@
 """The layers, one family a file; `base` has the contract that all of them keep."""
 
-from cnnlib.layers.activation import ReLU, Softmax
+from cnnlib.layers.activation import ReLU
 from cnnlib.layers.adaptive import AdaptiveAvgPool2d, GlobalAvgPool2d
 from cnnlib.layers.adaptive_max import AdaptiveMaxPool2d, GlobalMaxPool2d
 from cnnlib.layers.arithmetic import Divide, Multiply, Subtract
@@ -22,6 +22,7 @@ from cnnlib.layers.rectifier import LeakyReLU, PReLU
 from cnnlib.layers.registry import register, registered
 from cnnlib.layers.reshape import Flatten
 from cnnlib.layers.smooth import Sigmoid, Tanh
+from cnnlib.layers.softmax import LogSoftmax, Softmax
 from cnnlib.layers.standardize import Standardize
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "Layer",
     "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
     "Mish",

@@ -7,10 +7,9 @@ from typing import Any
 from cnnlib import functional
 from cnnlib.graph import Shape
 from cnnlib.layers.base import Array, Layer, Needs, Outs
-from cnnlib.layers.checks import check_rank
 from cnnlib.layers.registry import register
 
-__all__ = ["ReLU", "Softmax"]
+__all__ = ["ReLU"]
 
 
 @register
@@ -46,39 +45,3 @@ class ReLU(Layer):
 
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
         return (functional.relu_backward(dy, saved, out=outs[0]) if needs[0] else None,)
-
-
-@register
-class Softmax(Layer):
-    """Softmax: scores of C classes become probabilities p that sum to 1 (lecture: L03, L07).
-
-    Forward::
-
-        p_i = exp(y_i) / Σ_j exp(y_j)
-
-    Backward, as ∂p_i/∂y_j = p_i (δ_ij - p_j)::
-
-        ∂J/∂y_j = Σ_i ∂J/∂p_i p_i (δ_ij - p_j) = p_j (∂J/∂p_j - Σ_i ∂J/∂p_i p_i)
-
-    Input and output: N × C. Saved for backward: p. For training, CrossEntropyLoss on the scores is faster and exact.
-
-    >>> import numpy as np
-    >>> softmax = Softmax()
-    >>> softmax.forward(np.array([[0, 0], [1000, -1000]], dtype=np.float32), training=True).tolist()
-    [[0.5, 0.5], [1.0, 0.0]]
-    >>> softmax.backward(np.array([[1, 0], [1, 0]], dtype=np.float32))[0].tolist()
-    [0.25, -0.25]
-    """
-
-    sees_all = True
-
-    def output_shape(self, x: Shape) -> Shape:
-        check_rank(self, x, ("C",), "put Flatten() before it")
-        return x
-
-    def apply(self, x: Array, *, training: bool = False, out: Array | None = None) -> tuple[Array, Any]:
-        p = functional.softmax(x, out=out)
-        return p, p if training else None
-
-    def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
-        return (functional.softmax_backward(dy, saved, out=outs[0]) if needs[0] else None,)

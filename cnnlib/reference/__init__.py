@@ -57,7 +57,7 @@ from cnnlib.reference.shared import Array as Array
 from cnnlib.reference.shared import Gradients as Gradients
 from cnnlib.reference.shared import Needs as Needs
 from cnnlib.reference.shared import Outs as Outs
-from cnnlib.reference.softmax import softmax, softmax_backward
+from cnnlib.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from cnnlib.reference.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.reference.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
 
@@ -97,6 +97,8 @@ __all__ = [
     "linear",
     "linear_backward",
     "lion_step",
+    "log_softmax",
+    "log_softmax_backward",
     "lp_pool2d",
     "lp_pool2d_backward",
     "max_pool2d",

@@ -233,6 +233,8 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         y = reference.softmax(x)
         yield Case("softmax", (x,), {}, classes)
         yield Case("softmax_backward", (normal(size=x.shape), y), {}, classes)
+        yield Case("log_softmax", (x,), {}, classes)
+        yield Case("log_softmax_backward", (normal(size=x.shape), np.log(y)), {}, classes)
         yield Case("cross_entropy", (x, rng.integers(classes, size=n)), {}, n * classes)
         for name in ("mse_loss", "l1_loss"):
             yield Case(name, (x, normal(size=x.shape)), {}, x.size)

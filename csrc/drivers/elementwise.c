@@ -152,6 +152,37 @@ void FN(cnn_softmax_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, 
     cnn_parallel_for(cnn_threads_for((double)n * (double)c), n, FN(softmax_grad_task), &v);
 }
 
+static void FN(log_softmax_task)(const void *context, ptrdiff_t row, int thread) {
+    const FN(rows) *v = context;
+    REAL *y = v->y + row * v->c, max, sum;
+    (void)thread;
+    v->table->exp_row(NULL, v->x + row * v->c, v->c, &max, &sum);
+    v->table->affine(y, v->x + row * v->c, v->c, 0, 1, -max);
+    v->table->affine(y, y, v->c, 0, 1, (REAL)-log((double)sum));
+}
+
+static void FN(log_softmax_grad_task)(const void *context, ptrdiff_t row, int thread) {
+    const FN(rows) *v = context;
+    REAL *dx = v->y + row * v->c, max, sum;
+    const REAL *dy = v->x + row * v->c, *y = v->target + row * v->c;
+    double total = 0;
+    (void)thread;
+    v->table->exp_row(dx, y, v->c, &max, &sum);
+    for (ptrdiff_t i = 0; i < v->c; i++) total += dy[i];
+    const REAL share = (REAL)(total * exp((double)max));
+    for (ptrdiff_t i = 0; i < v->c; i++) dx[i] = dy[i] - dx[i] * share;
+}
+
+void FN(cnn_log_softmax_forward)(REAL *y, const REAL *x, ptrdiff_t n, ptrdiff_t c) {
+    const FN(rows) v = {.table = FN(cnn_kernels)(), .y = y, .x = x, .n = n, .c = c};
+    cnn_parallel_for(cnn_threads_for(ROWS_WORK * (double)n * (double)c), n, FN(log_softmax_task), &v);
+}
+
+void FN(cnn_log_softmax_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, ptrdiff_t c) {
+    const FN(rows) v = {.table = FN(cnn_kernels)(), .y = dx, .x = dy, .target = y, .n = n, .c = c};
+    cnn_parallel_for(cnn_threads_for(ROWS_WORK * (double)n * (double)c), n, FN(log_softmax_grad_task), &v);
+}
+
 static void FN(cross_entropy_task)(const void *context, ptrdiff_t row, int thread) {
     const FN(rows) *v = context;
     const REAL *x = v->x + row * v->c, *target = v->target ? v->target + row * v->c : NULL;

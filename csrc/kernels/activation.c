@@ -64,8 +64,11 @@ void KERNEL(exp_row)(REAL *y, const REAL *x, ptrdiff_t n, REAL *max, REAL *sum) 
     const vec shift = vec_set1(top);
     vec total = {0};
     for (ptrdiff_t i = 0; i < n; i += LANES) {
-        FN(put)(y, i, n, FN(exp_of)(FN(at)(x, i, n) - shift));
-        total += FN(at)(y, i, n); /* with zeros past the end */
+        REAL each[LANES];
+        const vec e = FN(exp_of)(FN(at)(x, i, n) - shift);
+        if (y) FN(put)(y, i, n, e);
+        vec_store(each, e);
+        total += FN(at)(each, 0, n - i); /* with zeros past the end */
     }
     *max = top;
     *sum = vec_sum(total);
