@@ -18,8 +18,10 @@ from cnnlib.errors import ConfigError, ShapeError
 
 __all__ = [
     "MOST_ELEMENTS",
+    "PAD_MODES",
     "IntPair",
     "IntSingle",
+    "PadPairs",
     "Padding",
     "PoolAxis",
     "PoolPadding",
@@ -29,6 +31,9 @@ __all__ = [
     "conv_transpose2d_output_shape",
     "linear_multiply_adds",
     "output_size",
+    "pad_mode",
+    "pad_output_shape",
+    "pad_pairs",
     "pair",
     "pool2d_output_shape",
     "pool2d_windows",
@@ -40,7 +45,11 @@ __all__ = [
 IntPair = int | tuple[int, int]
 IntSingle = int | tuple[int]
 Padding = int | tuple[int, int] | str
+PadPairs = Sequence[tuple[int, int]]
 PoolPadding = int | tuple[int, int] | tuple[int, int, int, int]
+
+#: What padding is made of.
+PAD_MODES = ("constant", "reflect", "replicate", "circular")
 
 # What the kernels take: far beyond any image, and it stops a mistyped size before memory is asked for.
 _LARGEST = 2**30
@@ -324,6 +333,43 @@ def pool2d_output_shape(
     return _representable((*x_shape[:-2], *sizes))
 
 
+def pad_mode(mode: Any) -> str:
+    """Return `mode` if it is one of `PAD_MODES`, else raise ConfigError."""
+    if not isinstance(mode, str) or mode not in PAD_MODES:
+        raise ConfigError(f"mode = {mode!r}: expected one of {', '.join(PAD_MODES)}")
+    return mode
+
+
+def pad_pairs(padding: Any) -> tuple[tuple[int, int], ...]:
+    """Return `padding`, a pair (before, after) for each of the last axes, as tuples; raises ConfigError if it is not.
+
+    >>> pad_pairs([(1, 2), [0, -1]])
+    ((1, 2), (0, -1))
+    """
+    pairs = padding if isinstance(padding, (tuple, list)) else ()
+    if not pairs or not all(isinstance(ends, (tuple, list)) and len(ends) == 2 for ends in pairs):
+        raise ConfigError(f"padding = {padding!r}: expected a pair (before, after) for each of the last axes")
+    return tuple(
+        (_integer(before, "padding", -_LARGEST), _integer(after, "padding", -_LARGEST)) for before, after in pairs
+    )
+
+
+def pad_output_shape(x_shape: Sequence[int], padding: PadPairs) -> tuple[int, ...]:
+    """Return the shape of a padded, or cropped, array; raises ShapeError if it has not so many axes, or none is left.
+
+    >>> pad_output_shape((3, 8, 8), ((1, 1), (2, -1)))
+    (3, 10, 9)
+    """
+    pairs, x_shape = pad_pairs(padding), _any_shape(x_shape, "x")
+    if len(pairs) > len(x_shape):
+        raise ShapeError(f"x of shape {x_shape} has {len(x_shape)} axes: padding = {padding!r} is for {len(pairs)}")
+    kept = len(x_shape) - len(pairs)
+    sizes = [size + before + after for size, (before, after) in zip(x_shape[kept:], pairs, strict=True)]
+    if min(sizes) < 1:
+        raise ShapeError(f"x of shape {x_shape}: padding = {padding!r} leaves nothing, {(*x_shape[:kept], *sizes)}")
+    return _representable((*x_shape[:kept], *sizes))
+
+
 def conv2d_multiply_adds(
     x_shape: Sequence[int],
     weight_shape: Sequence[int],
@@ -440,6 +486,16 @@ def _image_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
     if min(shape) < 1:
         raise ShapeError(f"{name} has shape {shape}: expected at least one channel, row and column")
     return shape
+
+
+def _any_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
+    """Return the shape of an array of any rank, without an empty dimension."""
+    if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence):
+        raise ShapeError(f"{name} has shape {shape!r}: expected a tuple of sizes")
+    sizes = tuple(shape)
+    if not all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) and size > 0 for size in sizes):
+        raise ShapeError(f"{name} has shape {sizes}: expected sizes of at least 1, an empty batch is none")
+    return sizes
 
 
 def _windows_shape(

@@ -120,7 +120,7 @@ def _rim(name: str, layer: Layer, inputs: Sequence[Sequence[int]]) -> list[str]:
     """Return a note if the layer's windows leave rows or columns at the rim of its input unread."""
     rests = []
     windows = layer.windows()
-    if windows:
+    if windows and len(inputs[0]) == 3:
         sizes = zip(windows, inputs[0][-2:], layer.output_shape(*inputs)[-2:], ("row", "column"), strict=True)
         for (kernel, stride, padding, dilation), size, outputs, what in sizes:
             rest = size + padding - (outputs - 1) * stride - (kernel - 1) * dilation - 1

@@ -32,6 +32,8 @@ GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
         {"grad_output": (2, 3, 3, 2), "x": (2, 3, 6, 5), "y": (2, 3, 3, 2)},
         {"norm_type": 3, "kernel_size": 2},
     ),
+    "pad": ({"x": (2, 3, 4)}, {"padding": ((1, 0), (2, 1)), "mode": "reflect"}),
+    "pad_backward": ({"grad_output": (2, 4, 7)}, {"x": (2, 3, 4), "padding": ((1, 0), (2, 1)), "mode": "reflect"}),
     "linear": ({"x": (4, 5), "weight": (3, 5), "bias": (3,)}, {}),
     "linear_backward": ({"grad_output": (4, 3), "x": (4, 5), "weight": (3, 5)}, {}),
     **{name: ({"a": (4, 5), "b": (4, 5)}, {}) for name in ("add", "subtract", "multiply", "divide")},

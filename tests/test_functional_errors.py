@@ -53,25 +53,11 @@ def test_mixed_precision(name, argument, dtype) -> None:
 
 
 # The batch of these is free, so that a longer array is a good one.
-FREE = [
-    (name, "x")
-    for name in (
-        "conv2d",
-        "conv_transpose2d",
-        "linear",
-        "max_pool2d",
-        "avg_pool2d",
-        "lp_pool2d",
-        "prelu",
-        "batch_norm",
-    )
-]
-ANY_SHAPE = [
-    (name, "x")
-    for name in (*CURVES, "relu", "sigmoid", "tanh", "leaky_relu", "batch_moments", "affine", "reciprocal", "dropout")
-]
-ANY_SHAPE = [(name, "x") for name in (*CURVES, "relu", "sigmoid", "tanh", "leaky_relu", "softmax", "log_softmax")]
-ANY_SHAPE += [(name, "x") for name in ("batch_moments", "affine", "reciprocal", "dropout")]
+IMAGES = ["conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "lp_pool2d"]
+FREE = [(name, "x") for name in (*IMAGES, "linear", "prelu", "batch_norm")]
+EVERYWHERE = ["pad", "relu", "sigmoid", "tanh", "leaky_relu", "softmax", "log_softmax"]
+EVERYWHERE += ["batch_moments", "affine", "reciprocal", "dropout"]
+ANY_SHAPE = [(name, "x") for name in (*CURVES, *EVERYWHERE)]
 
 
 @pytest.mark.parametrize(("name", "argument"), [pair for pair in ARGUMENTS if pair not in ANY_SHAPE])

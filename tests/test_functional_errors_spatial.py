@@ -42,6 +42,16 @@ SPECIFIC = [
     ("lp_pool2d", {"norm_type": 0.5}, ConfigError, ["norm_type = 0.5"]),
     ("lp_pool2d", {"norm_type": np.inf}, ConfigError, ["norm_type = inf"]),
     ("lp_pool2d_backward", {"y": some(2, 3, 3, 3)}, ShapeError, ["y", "(2, 3, 3, 3)", "(2, 3, 3, 2)"]),
+    ("pad", {"padding": 1}, ConfigError, ["padding = 1", "pair"]),
+    ("pad", {"padding": (1, 2)}, ConfigError, ["padding = (1, 2)", "pair"]),
+    ("pad", {"padding": ()}, ConfigError, ["padding = ()"]),
+    ("pad", {"padding": ((1, 0.5),)}, ConfigError, ["padding = 0.5"]),
+    ("pad", {"padding": ((0, 0),) * 4}, ShapeError, ["(2, 3, 4)", "3 axes", "4"]),
+    ("pad", {"padding": ((-2, -2),)}, ShapeError, ["(2, 3, 4)", "leaves nothing"]),
+    ("pad", {"padding": ((2**29, 2**29),) * 2}, ShapeError, ["large"]),
+    ("pad", {"mode": "wrap"}, ConfigError, ["mode = 'wrap'", "circular"]),
+    ("pad", {"value": "0"}, ConfigError, ["value = '0'"]),
+    ("pad_backward", {"x": (2, 3, 3)}, ShapeError, ["grad_output", "(2, 4, 7)", "(2, 4, 6)"]),
 ]
 
 

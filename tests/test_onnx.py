@@ -16,6 +16,7 @@ from cnnlib.graph import Input
 from cnnlib.layers import Layer, register, registered
 from cnnlib.model import Model, Sequential
 from cnnlib.selftest import nets
+from cnnlib.shapes import PAD_MODES
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -123,6 +124,16 @@ LAYERS: dict[str, list[tuple[Layer, list[tuple[int, ...]]]]] = {
     ],
     "Multiply": [(layers.Multiply(), [VECTOR] * 3)],
     "PReLU": [(layers.PReLU(), [PICTURE]), (layers.PReLU(6), [PICTURE]), (layers.PReLU(7), [VECTOR])],
+    "Pad": [
+        (layers.Pad(((2, -1), (1, 0), (0, 3)), "constant", 1.5), [PICTURE]),
+        (layers.Pad(((3, 2),), "reflect"), [VECTOR]),
+        *((layers.Pad(((12, -1),), mode), [PICTURE]) for mode in PAD_MODES),
+    ],
+    "CircularPad2d": [(layers.CircularPad2d((1, 2, 3, 0)), [PICTURE])],
+    "ConstantPad2d": [(layers.ConstantPad2d((1, 2, -3, 0), 7), [PICTURE])],
+    "ReflectionPad2d": [(layers.ReflectionPad2d((1, 2, 3, 0)), [PICTURE])],
+    "ReplicationPad2d": [(layers.ReplicationPad2d((1, 2, 3, 0)), [PICTURE])],
+    "ZeroPad2d": [(layers.ZeroPad2d(2), [PICTURE])],
     "ReLU": [(layers.ReLU(), [PICTURE])],
     "ReLU6": [(layers.ReLU6(), [PICTURE])],
     "Reciprocal": [(layers.Reciprocal(3.0), [VECTOR])],

@@ -51,6 +51,7 @@ from cnnlib.functional.gates import (
 from cnnlib.functional.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
 from cnnlib.functional.lp_pooling import lp_pool2d, lp_pool2d_backward
 from cnnlib.functional.normalization import batch_moments, batch_norm, batch_norm_backward
+from cnnlib.functional.padding import pad, pad_backward
 from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from cnnlib.functional.regularization import dropout
 from cnnlib.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
@@ -107,6 +108,8 @@ __all__ = [
     "mish_backward",
     "mse_loss",
     "multiply",
+    "pad",
+    "pad_backward",
     "prelu",
     "prelu_backward",
     "reciprocal",

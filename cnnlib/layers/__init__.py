@@ -16,6 +16,8 @@ from cnnlib.layers.linear import Linear
 from cnnlib.layers.lp_pooling import LPPool1d, LPPool2d
 from cnnlib.layers.merge import Add, Concat
 from cnnlib.layers.normalization import BatchNorm1d, BatchNorm2d
+from cnnlib.layers.padding import Pad
+from cnnlib.layers.padding2d import CircularPad2d, ConstantPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d
 from cnnlib.layers.pooling import AvgPool2d, MaxPool2d
 from cnnlib.layers.pooling1d import AvgPool1d, MaxPool1d
 from cnnlib.layers.rectifier import LeakyReLU, PReLU
@@ -37,7 +39,9 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "CircularPad2d",
     "Concat",
+    "ConstantPad2d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose1d",
@@ -62,10 +66,13 @@ __all__ = [
     "Mish",
     "Multiply",
     "PReLU",
+    "Pad",
     "Parameter",
     "ReLU",
     "ReLU6",
     "Reciprocal",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
     "SiLU",
     "Sigmoid",
     "Softmax",
@@ -74,6 +81,7 @@ __all__ = [
     "Standardize",
     "Subtract",
     "Tanh",
+    "ZeroPad2d",
     "register",
     "registered",
 ]

@@ -16,6 +16,7 @@ from cnnlib import layers
 from cnnlib._version import __version__
 from cnnlib.errors import ConfigError, DataError, MissingExtraError
 from cnnlib.files import PathLike
+from cnnlib.functional.padding import read_places
 from cnnlib.serialize import write_atomically
 
 if TYPE_CHECKING:
@@ -207,6 +208,23 @@ def _window_sums(to: Writer, layer: Any, x: str) -> str:
     return to.node("Conv", x, ones, **window, dilations=_dilations(layer), group=channels)
 
 
+def _pad(to: Writer, layer: Any, xs: list[str]) -> str:
+    pairs = [(0, 0)] * (1 + len(to.shape) - len(layer.pairs)) + list(layer.pairs)
+    sizes = (1, *to.shape)
+    known = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}.get(layer.mode)
+    # What this version of ONNX does not know, or leaves open, is a list of places to read.
+    plain = all(0 <= end < size for size, ends in zip(sizes, pairs, strict=True) for end in ends)
+    if layer.mode == "constant" or (known and plain):
+        pads = to.constant("pads", [*(before for before, _ in pairs), *(after for _, after in pairs)], integers=True)
+        return to.node("Pad", *xs, pads, to.constant("value", layer.filling), mode=known)
+    x = xs[0]
+    for axis, (size, (before, after)) in enumerate(zip(sizes, pairs, strict=True)):
+        if before or after:
+            places = to.constant(f"places_{axis}", read_places(size, before, after, layer.mode), integers=True)
+            x = to.node("Gather", x, places, axis=axis)
+    return x
+
+
 def _adaptive(operator: str) -> Callable[[Writer, Any, list[str]], str]:
     def write(to: Writer, layer: Any, xs: list[str]) -> str:
         """Bins of unequal sizes: each range of rows is reduced, then each of columns."""
@@ -336,6 +354,7 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.MaxPool2d: _max_pool,
     layers.Multiply: _chain("Mul"),
     layers.PReLU: _prelu,
+    layers.Pad: _pad,
     layers.ReLU: _plain("Relu"),
     layers.Reciprocal: lambda to, layer, xs: to.node("Div", to.constant("numerator", layer.numerator), *xs),
     layers.SELU: lambda to, layer, xs: to.node("Selu", *xs, alpha=layer.alpha, gamma=layer.gamma),

@@ -51,6 +51,7 @@ from cnnlib.reference.inputs import as_input
 from cnnlib.reference.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
 from cnnlib.reference.lp_pooling import lp_pool2d, lp_pool2d_backward
 from cnnlib.reference.normalization import batch_moments, batch_norm, batch_norm_backward
+from cnnlib.reference.padding import pad, pad_backward
 from cnnlib.reference.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from cnnlib.reference.regularization import dropout
 from cnnlib.reference.shared import Array as Array
@@ -107,6 +108,8 @@ __all__ = [
     "mish_backward",
     "mse_loss",
     "multiply",
+    "pad",
+    "pad_backward",
     "prelu",
     "prelu_backward",
     "reciprocal",

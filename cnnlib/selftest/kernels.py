@@ -21,6 +21,7 @@ from cnnlib.config import get_isa, get_num_threads, supported_isas, using
 from cnnlib.losses import CrossEntropyLoss
 from cnnlib.models import lenet5
 from cnnlib.optim import SGD
+from cnnlib.shapes import PAD_MODES
 from cnnlib.trainer import Trainer
 
 __all__ = ["run"]
@@ -186,6 +187,10 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         norms = reference.lp_pool2d(x, 2, **settings)
         yield Case("lp_pool2d", (x, 2), settings, 9)
         yield Case("lp_pool2d_backward", (normal(size=norms.shape), x, norms, 2), settings, 9)
+    for mode in PAD_MODES:
+        x, ends = normal(size=(2, 3, 5, 4)), {"padding": ((2, -1), (3, 6)), "mode": mode}
+        yield Case("pad", (x,), ends)
+        yield Case("pad_backward", (normal(size=(2, 3, 6, 13)), x), ends, 9)
     for n, inputs, outputs in ((1, 1, 1), (15, 17, 16), (17, 33, 9), (64, 500, 10), (3, 2450, 70)):
         x, weight = normal(size=(n, inputs)), normal(size=(outputs, inputs))
         yield Case("linear", (x, weight, normal(size=outputs)), {}, inputs + 1)
