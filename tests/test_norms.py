@@ -132,6 +132,18 @@ def test_a_trainer_clips_before_and_bounds_after_the_update(rng: np.random.Gener
     step = [value - before[name] for name, value in clipped.state_dict().items()]
     assert norm(step) == pytest.approx(0.5 * 0.1, rel=1e-4)
 
+    by_value = model()
+    Trainer(by_value, MSELoss(), SGD(0.5), clip_value=0.01).train_step(x, y)
+    steps = np.concatenate([(value - before[name]).ravel() for name, value in by_value.state_dict().items()])
+    assert np.abs(steps).max() == pytest.approx(0.5 * 0.01, rel=1e-4)
+    both = model()  # by value first
+    Trainer(both, MSELoss(), SGD(0.5), clip_value=0.01, clip_norm=0.02).train_step(x, y)
+    ratios = [
+        (value - before[name]) / (by_value.state_dict()[name] - before[name])
+        for name, value in both.state_dict().items()
+    ]
+    np.testing.assert_allclose(np.concatenate([r.ravel() for r in ratios]), 0.01 / np.linalg.norm(steps), rtol=1e-2)
+
     bounded = model()
     constraint = MaxNorm(0.7)
     Trainer(bounded, MSELoss(), SGD(0.01), constraint=constraint).fit((x, y), epochs=3, batch_size=4, verbose=0)

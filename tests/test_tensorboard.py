@@ -70,7 +70,7 @@ def test_histograms_of_the_weights(tmp_path: Path) -> None:
     assert [row for row in found if row[2]] == [(epoch, *item) for epoch in (2, 4) for item in sizes.items()]
 
 
-@pytest.mark.parametrize("stop", [1, 4, 6, 9])
+@pytest.mark.parametrize("stop", [1, 4, 6, 8, 9])
 def test_a_resumed_training_goes_on_where_it_was(tmp_path: Path, stop: int) -> None:
     """Three batches an epoch. What was written after the checkpoint is cut off; what others wrote stays."""
     (tmp_path / "logs").mkdir()
