@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+import signal
 import struct
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +90,27 @@ def test_a_resumed_training_goes_on_where_it_was(tmp_path: Path, stop: int) -> N
     assert len(set(found)) == len(found) == 3 * 7
     assert [step for tag, step, _ in found if tag == "loss/train"] == [1, 2, 3]
     assert other.exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    """Wherever SIGKILL comes, within a record or a checkpoint, too: every point is there once at the end."""
+    code = f"from tests.test_tensorboard import *\ntrain(Path({str(tmp_path)!r}), epochs=200)\nprint('done')"
+    command, root = [sys.executable, "-c", code], Path(__file__).resolve().parent.parent
+    chance, kills = random.Random(5), 0
+    for _ in range(6):
+        child = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL)
+        before, end = checkpoint.paths(tmp_path / "run"), time.monotonic() + 60
+        while child.poll() is None and checkpoint.paths(tmp_path / "run") == before and time.monotonic() < end:
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.3))
+        child.kill()
+        kills += child.wait() == -signal.SIGKILL
+    assert kills > 2
+    last = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert last.stdout.endswith("done\n"), last.stderr
+    found = [(tag, step) for tag, step, _ in points(tmp_path / "logs")]
+    assert sorted(found) == sorted({(tag, step) for tag, _ in found for step in range(1, 201)})
 
 
 def test_nothing_is_written_by_a_fast_dev_run(tmp_path: Path) -> None:
