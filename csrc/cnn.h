@@ -187,7 +187,7 @@ typedef enum {
     /* mean[c] = sum over n,i: x[n,c,i] / (n m); var[c] = sum over n,i: (x[n,c,i] - mean[c])^2 / (n m); i < m */    \
     cnn_status cnn_batch_moments_##T(R *mean, R *var, const R *x, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m);           \
     /* y[n,c,i] = w[c] * (x[n,c,i] - mean[c]) / sqrt(var[c] + eps) + b[c], with relu max(y, 0); w and b may be NULL (1   \
-     * and 0). */                                                                                                   \
+     * and 0); y may be x. */                                                                                       \
     cnn_status cnn_batch_norm_forward_##T(R *y, const R *x, const R *mean, const R *var, const R *w, const R *b,    \
                                           ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps, int relu);             \
     /* Where mean and var are the moments of x itself, h = (x - mean) / sqrt(var + eps) and <> is a channel's mean: \

@@ -58,6 +58,16 @@ GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
         {"grad_output": (4, 3, 2, 2), "x": (4, 3, 2, 2), "mean": (3,), "var": (3,), "weight": (3,)},
         {},
     ),
+    "group_norm": ({"x": (4, 6, 2, 2), "weight": (6,), "bias": (6,)}, {"num_groups": 3}),
+    "group_norm_backward": (
+        {"grad_output": (4, 6, 2, 2), "x": (4, 6, 2, 2), "weight": (6,)},
+        {"num_groups": 3},
+    ),
+    "layer_norm": ({"x": (4, 3, 5), "weight": (3, 5), "bias": (3, 5)}, {"normalized_shape": (3, 5)}),
+    "layer_norm_backward": (
+        {"grad_output": (4, 3, 5), "x": (4, 3, 5), "weight": (3, 5)},
+        {"normalized_shape": (3, 5)},
+    ),
     **{name: ({"x": (4, 5)}, {}) for name in ("softmax", "log_softmax")},
     **{f"{name}_backward": ({"grad_output": (4, 5), "y": (4, 5)}, {}) for name in ("softmax", "log_softmax")},
     "cross_entropy": ({"x": (4, 5), "target": (4, 5)}, {}),

@@ -35,10 +35,14 @@ from cnnlib.layers import (
     Flatten,
     GlobalAvgPool2d,
     GlobalMaxPool2d,
+    GroupNorm,
     Hardsigmoid,
     Hardswish,
     Hardtanh,
+    InstanceNorm1d,
+    InstanceNorm2d,
     Layer,
+    LayerNorm,
     LeakyReLU,
     Linear,
     LogSoftmax,
@@ -175,6 +179,18 @@ ROWS = {
     "batch_norm1d": row(lambda **k: BatchNorm1d(5, **k), (5,), output=(5,), weight=(5,), bias=(5,)),
     "batch_norm1d-series": row(lambda **k: BatchNorm1d(2, **k), (2, 4), output=(2, 4), weight=(2,), bias=(2,)),
     "batch_norm2d": row(lambda **k: BatchNorm2d(2, **k), (2, 3, 2), output=(2, 3, 2), weight=(2,), bias=(2,)),
+    "group_norm": row(lambda **k: GroupNorm(2, 4, **k), (4, 3, 2), output=(4, 3, 2), weight=(4,), bias=(4,)),
+    "group_norm-vectors": row(lambda **k: GroupNorm(2, 6, **k), (6,), output=(6,), weight=(6,), bias=(6,)),
+    "group_norm-plain": row(lambda **k: GroupNorm(1, 4, affine=False, **k), (4, 3), output=(4, 3)),
+    "instance_norm1d": row(lambda **k: InstanceNorm1d(2, **k), (2, 5), output=(2, 5)),
+    "instance_norm2d": row(
+        lambda **k: InstanceNorm2d(2, affine=True, **k), (2, 3, 2), output=(2, 3, 2), weight=(2,), bias=(2,)
+    ),
+    "layer_norm": row(lambda **k: LayerNorm(5, **k), (2, 5), output=(2, 5), weight=(5,), bias=(5,)),
+    "layer_norm-images": row(
+        lambda **k: LayerNorm([2, 3, 2], bias=False, **k), (2, 3, 2), output=(2, 3, 2), weight=(2, 3, 2)
+    ),
+    "layer_norm-plain": row(lambda **k: LayerNorm(5, 0.1, elementwise_affine=False, **k), (5,), output=(5,)),
     "softmax": row(Softmax, (5,), output=(5,)),
     **{f"softmax-{dim}": row(lambda d=dim: Softmax(d), (2, 3, 4), output=(2, 3, 4)) for dim in (1, 2, -1)},
     "log_softmax": row(LogSoftmax, (5,), output=(5,)),

@@ -48,6 +48,8 @@ from cnnlib.functional.gates import (
     silu,
     silu_backward,
 )
+from cnnlib.functional.group_norm import group_norm, group_norm_backward
+from cnnlib.functional.layer_norm import layer_norm, layer_norm_backward
 from cnnlib.functional.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
 from cnnlib.functional.lp_pooling import lp_pool2d, lp_pool2d_backward
 from cnnlib.functional.normalization import batch_moments, batch_norm, batch_norm_backward
@@ -86,6 +88,8 @@ __all__ = [
     "elu_backward",
     "gelu",
     "gelu_backward",
+    "group_norm",
+    "group_norm_backward",
     "hardsigmoid",
     "hardsigmoid_backward",
     "hardswish",
@@ -93,6 +97,8 @@ __all__ = [
     "hardtanh",
     "hardtanh_backward",
     "l1_loss",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",

@@ -12,6 +12,9 @@ from cnnlib.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d
 from cnnlib.layers.curves import ELU, SELU, Softplus, Softsign
 from cnnlib.layers.dropout import Dropout, Dropout2d
 from cnnlib.layers.gates import GELU, Hardswish, Mish, SiLU
+from cnnlib.layers.group_norm import GroupNorm
+from cnnlib.layers.instance_norm import InstanceNorm1d, InstanceNorm2d
+from cnnlib.layers.layer_norm import LayerNorm
 from cnnlib.layers.linear import Linear
 from cnnlib.layers.lp_pooling import LPPool1d, LPPool2d
 from cnnlib.layers.merge import Add, Concat
@@ -52,12 +55,16 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
     "LPPool1d",
     "LPPool2d",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",

@@ -311,6 +311,37 @@ def _gated(*operators: str) -> Callable[[Writer, Any, list[str]], str]:
     return write
 
 
+def _ones_and_zeros(to: Writer, layer: Any, shape: Shape) -> tuple[str, str]:
+    """The names of a normalisation's weight and bias, or of ones and zeros in their place."""
+    weight = to.constant("weight", np.ones(shape) if layer.weight is None else layer.weight.data)
+    return weight, to.constant("bias", np.zeros(shape) if layer.bias is None else layer.bias.data)
+
+
+def _instance_norm(to: Writer, layer: Any, xs: list[str]) -> str:
+    parameters = _ones_and_zeros(to, layer, (layer.num_features,))
+    return to.node("InstanceNormalization", *xs, *parameters, epsilon=layer.eps)
+
+
+def _layer_norm(to: Writer, layer: Any, xs: list[str]) -> str:
+    parameters = _ones_and_zeros(to, layer, layer.normalized_shape)
+    axis = -len(layer.normalized_shape)
+    return to.node("LayerNormalization", *xs, *parameters, axis=axis, epsilon=layer.eps)
+
+
+def _group_norm(to: Writer, layer: Any, xs: list[str]) -> str:
+    """The operator came later, with opset 18: groups as channels of an instance normalisation."""
+    groups = (layer.num_groups,)
+    one, zero = to.constant("one", np.ones(groups)), to.constant("zero", np.zeros(groups))
+    grouped = to.node("Reshape", *xs, to.constant("groups", [0, layer.num_groups, -1], integers=True))
+    normal = to.node("InstanceNormalization", grouped, one, zero, epsilon=layer.eps)
+    y = to.node("Reshape", normal, to.constant("shape", [0, *to.shape], integers=True))
+    if layer.weight is None:
+        return y
+    each = layer.num_channels, *(1 for _ in to.shape[1:])
+    weight, bias = (to.constant(name, getattr(layer, name).data.reshape(each)) for name in ("weight", "bias"))
+    return to.node("Add", to.node("Mul", y, weight), bias)
+
+
 def _chain(operator: str) -> Callable[[Writer, Any, list[str]], str]:
     return lambda to, layer, xs: to.chain(operator, xs)
 
@@ -340,6 +371,7 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.Flatten: _plain("Flatten", axis=1),
     layers.GELU: _gelu,
     layers.GlobalAvgPool2d: lambda to, layer, xs: to.node("Flatten", to.node("GlobalAveragePool", *xs), axis=1),
+    layers.GroupNorm: _group_norm,
     layers.Hardsigmoid: lambda to, layer, xs: to.node("HardSigmoid", *xs, alpha=layer.alpha, beta=layer.beta),
     layers.Hardswish: _plain("HardSwish"),
     layers.Hardtanh: _hardtanh,
@@ -347,6 +379,9 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.GlobalMaxPool2d: lambda to, layer, xs: to.node("Flatten", to.node("GlobalMaxPool", *xs), axis=1),
     layers.LPPool1d: _lp_pool,
     layers.LPPool2d: _lp_pool,
+    layers.InstanceNorm1d: _instance_norm,
+    layers.InstanceNorm2d: _instance_norm,
+    layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: lambda to, layer, xs: to.node("LeakyRelu", *xs, alpha=layer.negative_slope),
     layers.Linear: _linear,
     layers.LogSoftmax: lambda to, layer, xs: to.node("LogSoftmax", *xs, axis=layer.dim),

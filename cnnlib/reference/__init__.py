@@ -54,6 +54,7 @@ from cnnlib.reference.normalization import batch_moments, batch_norm, batch_norm
 from cnnlib.reference.padding import pad, pad_backward
 from cnnlib.reference.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from cnnlib.reference.regularization import dropout
+from cnnlib.reference.sample_norms import group_norm, group_norm_backward, layer_norm, layer_norm_backward
 from cnnlib.reference.shared import Array as Array
 from cnnlib.reference.shared import Gradients as Gradients
 from cnnlib.reference.shared import Needs as Needs
@@ -86,6 +87,8 @@ __all__ = [
     "elu_backward",
     "gelu",
     "gelu_backward",
+    "group_norm",
+    "group_norm_backward",
     "hardsigmoid",
     "hardsigmoid_backward",
     "hardswish",
@@ -93,6 +96,8 @@ __all__ = [
     "hardtanh",
     "hardtanh_backward",
     "l1_loss",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",

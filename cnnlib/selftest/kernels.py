@@ -232,6 +232,10 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case("prelu_backward", (grad, x, weight[:1]), {}, x.size)
         yield Case("batch_moments", (x,), {}, terms)
         yield Case("batch_norm", (x, mean, var, weight, bias))
+        yield Case("group_norm", (x, 1, weight, bias), {}, x[0].size)
+        yield Case("group_norm_backward", (grad, x, sizes[1], weight), {}, x.size)
+        yield Case("layer_norm", (x, sizes[1:]), {}, x[0].size)
+        yield Case("layer_norm_backward", (grad, x, sizes[-1], normal(size=sizes[-1])), {}, x.size)
         yield Case("batch_norm_backward", (grad, x, mean, var, weight), {}, terms)
     for n, classes in ((1, 2), (17, 10), (5, 33)):
         x = normal(size=(n, classes), scale=5)
