@@ -79,6 +79,7 @@ from cnnlib.layers import (
     ReLU,
     ReLU6,
     ReplicationPad2d,
+    Resize,
     Sigmoid,
     SiLU,
     Softmax,
@@ -87,6 +88,7 @@ from cnnlib.layers import (
     Standardize,
     Subtract,
     Tanh,
+    Upsample,
     ZeroPad2d,
 )
 from cnnlib.losses import BCELoss, CrossEntropyLoss, L1Loss, MSELoss
@@ -171,6 +173,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "ReflectionPad2d",
     "ReplicationPad2d",
+    "Resize",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -183,6 +186,7 @@ __all__ = [
     "Tanh",
     "TensorBoard",
     "Trainer",
+    "Upsample",
     "ZeroPad2d",
     "__version__",
     "callbacks",

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnlib.arrays import finite, number
 from cnnlib.errors import ConfigError, ShapeError
+from cnnlib.interpolation import Axis
 
 __all__ = [
     "MOST_ELEMENTS",
@@ -37,6 +39,8 @@ __all__ = [
     "pair",
     "pool2d_output_shape",
     "pool2d_windows",
+    "resize_axes",
+    "resize_settings",
     "resolve_padding",
     "same_padding",
     "single",
@@ -368,6 +372,69 @@ def pad_output_shape(x_shape: Sequence[int], padding: PadPairs) -> tuple[int, ..
     if min(sizes) < 1:
         raise ShapeError(f"x of shape {x_shape}: padding = {padding!r} leaves nothing, {(*x_shape[:kept], *sizes)}")
     return _representable((*x_shape[:kept], *sizes))
+
+
+def resize_axes(
+    x_shape: Sequence[int], size: Any = None, scale_factor: Any = None, roi: Any = None
+) -> tuple[Axis, ...]:
+    """Return what is resized, the last axes, each with its size, the output's, their scale and the part taken.
+
+    size, scale_factor: numbers for the last axes, or one for all but the first two; at least one of the two is given.
+    roi: None, or (start, end) for each. Raises ConfigError for anything else, ShapeError if x has not so many axes or
+    nothing is left of one.
+
+    >>> resize_axes((1, 3, 8, 8), scale_factor=1.5)[0]
+    Axis(size=8, output=12, scale=1.5, start=0.0, end=1.0)
+    """
+    x_shape = _any_shape(x_shape, "x")
+    sizes, scales, parts, given = resize_settings(size, scale_factor, roi)
+    count = given or max(len(x_shape) - 2, 0)
+    if not 0 < count <= len(x_shape):
+        raise ShapeError(f"x has shape {x_shape}: expected (N, C, …), with axes to resize, {count} of them")
+    axes = []
+    for i, old in enumerate(x_shape[-count:]):
+        scale = scales[i] if isinstance(scales, tuple) else scales
+        new = sizes[i] if isinstance(sizes, tuple) else sizes
+        new = int(old * scale) if new is None else new
+        if not 1 <= new <= _LARGEST:
+            raise ShapeError(f"x of shape {x_shape}: {old} would become {new} by scale_factor = {scale_factor}")
+        axes.append(Axis(old, new, new / old if scale is None else scale, *(parts[i] if parts else (0.0, 1.0))))
+    _representable((*x_shape[:-count], *(axis.output for axis in axes)))
+    return tuple(axes)
+
+
+def resize_settings(size: Any, scale_factor: Any, roi: Any) -> tuple[Any, Any, Any, int]:
+    """Return size, scale_factor and roi as numbers, tuples or None, and for how many axes they are, 0 if that is open.
+
+    >>> resize_settings(None, (2, 0.5), None)
+    (None, (2.0, 0.5), None, 2)
+    """
+    sizes = _by_axis(size, "size", lambda value, name: _integer(value, name, 1))
+    scales = _by_axis(scale_factor, "scale_factor", lambda value, name: number(value, name, 2.0**-30, 2.0**30))
+    parts = _by_axis(roi, "roi", _part)
+    if scales is None and sizes is None:
+        raise ConfigError("size and scale_factor are None: give one of them")
+    if parts is not None and not isinstance(parts, tuple):
+        raise ConfigError(f"roi = {roi!r}: expected a pair (start, end) for each axis")
+    lengths = {len(setting) for setting in (sizes, scales, parts) if isinstance(setting, tuple)} or {0}
+    if len(lengths) > 1 or (0 in lengths and () in (sizes, scales, parts)):
+        raise ConfigError(
+            f"size = {size}, scale_factor = {scale_factor}, roi = {roi}: expected as many of each, one for an axis"
+        )
+    return sizes, scales, parts, lengths.pop()
+
+
+def _by_axis(value: Any, name: str, check: Callable[[Any, str], Any]) -> Any:
+    """Return a setting that is None, one number, or a tuple of several, checked."""
+    if isinstance(value, (tuple, list)):
+        return tuple(check(item, name) for item in value)
+    return None if value is None else check(value, name)
+
+
+def _part(ends: Any, name: str) -> tuple[float, float]:
+    if not isinstance(ends, (tuple, list)) or len(ends) != 2:
+        raise ConfigError(f"{name} = {ends!r}: expected a pair (start, end) for each axis")
+    return finite(ends[0], name), finite(ends[1], name)
 
 
 def conv2d_multiply_adds(

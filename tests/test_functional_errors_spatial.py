@@ -52,6 +52,23 @@ SPECIFIC = [
     ("pad", {"mode": "wrap"}, ConfigError, ["mode = 'wrap'", "circular"]),
     ("pad", {"value": "0"}, ConfigError, ["value = '0'"]),
     ("pad_backward", {"x": (2, 3, 3)}, ShapeError, ["grad_output", "(2, 4, 7)", "(2, 4, 6)"]),
+    ("resize", {"size": None}, ConfigError, ["size and scale_factor are None"]),
+    ("resize", {"size": 0}, ConfigError, ["size = 0"]),
+    ("resize", {"size": (7, 3, 2, 2, 2)}, ShapeError, ["(2, 3, 4, 5)", "5"]),
+    ("resize", {"size": 2**40}, ConfigError, ["size"]),
+    ("resize", {"size": 2**30}, ShapeError, ["large"]),
+    ("resize", {"size": ()}, ConfigError, ["size = ()"]),
+    ("resize", {"scale_factor": (2, 2, 2)}, ConfigError, ["size = (7, 3)", "(2, 2, 2)", "as many"]),
+    ("resize", {"size": None, "scale_factor": 0}, ConfigError, ["scale_factor = 0"]),
+    ("resize", {"size": None, "scale_factor": 0.1}, ShapeError, ["(2, 3, 4, 5)", "4 would become 0"]),
+    ("resize", {"mode": "cubic"}, ConfigError, ["mode = 'cubic'", "linear"]),
+    ("resize", {"coordinate_transformation_mode": "whole"}, ConfigError, ["'whole'", "half_pixel"]),
+    ("resize", {"nearest_mode": "round"}, ConfigError, ["'round'", "floor"]),
+    ("resize", {"mode": "nearest", "antialias": True}, ConfigError, ["antialias"]),
+    ("resize", {"roi": (0, 1)}, ConfigError, ["roi", "pair"]),
+    ("resize", {"roi": ((0, 1),)}, ConfigError, ["roi = ((0, 1),)", "as many"]),
+    ("resize", {"extrapolation_value": None}, ConfigError, ["extrapolation_value"]),
+    ("resize_backward", {"x": (2, 3, 4)}, ShapeError, ["grad_output", "(2, 3, 7, 3)", "(2, 7, 3)"]),
 ]
 
 

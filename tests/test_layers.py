@@ -59,6 +59,7 @@ from cnnlib.layers import (
     ReLU,
     ReLU6,
     ReplicationPad2d,
+    Resize,
     Sigmoid,
     SiLU,
     Softmax,
@@ -67,6 +68,7 @@ from cnnlib.layers import (
     Standardize,
     Subtract,
     Tanh,
+    Upsample,
     ZeroPad2d,
     registered,
 )
@@ -144,6 +146,17 @@ ROWS = {
     "reflection_pad2d": row(lambda: ReflectionPad2d((1, 3, 2, 0)), (2, 3, 4), output=(2, 5, 8)),
     "replication_pad2d": row(lambda: ReplicationPad2d([1, 0, 2, -1]), (2, 3, 4), output=(2, 4, 5)),
     "circular_pad2d": row(lambda: CircularPad2d((1, 4, 3, 2)), (2, 3, 4), output=(2, 8, 9)),
+    "resize": row(lambda: Resize((5, 3), mode="linear"), (2, 3, 4), output=(2, 5, 3)),
+    "resize-all": row(
+        lambda: Resize(
+            (6, 3), (1.7, 0.6), "linear", "tf_crop_and_resize", "floor", True, True, ((-0.2, 0.9), (0.8, 0.1)), 1.5
+        ),
+        (2, 4, 5),
+        output=(2, 6, 3),
+    ),
+    "resize-nearest": row(lambda: Resize(scale_factor=1.6), (2, 5), output=(2, 8)),
+    "upsample": row(lambda: Upsample(scale_factor=(2, 3)), (2, 3, 4), output=(2, 6, 12)),
+    "upsample-aligned": row(lambda: Upsample(None, 1.5, "bilinear", True), (2, 3, 4), output=(2, 4, 6)),
     "dropout2d": row(lambda: Dropout2d(0.3, rng=0), (4, 2, 3), output=(4, 2, 3)),
     "flatten": row(Flatten, (2, 3, 4), output=(24,)),
     "relu": row(ReLU, (2, 3, 4), output=(2, 3, 4)),

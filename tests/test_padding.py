@@ -97,7 +97,7 @@ def test_onnxs_node_tests() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cases = collect_testcases("Pad")
+        cases = [case for case in collect_testcases("Pad") if case.model.graph.node[0].op_type == "Pad"]
     modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
     done = set()
     for case in cases:

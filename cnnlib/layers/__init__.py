@@ -26,9 +26,11 @@ from cnnlib.layers.pooling1d import AvgPool1d, MaxPool1d
 from cnnlib.layers.rectifier import LeakyReLU, PReLU
 from cnnlib.layers.registry import register, registered
 from cnnlib.layers.reshape import Flatten
+from cnnlib.layers.resize import Resize
 from cnnlib.layers.smooth import Sigmoid, Tanh
 from cnnlib.layers.softmax import LogSoftmax, Softmax
 from cnnlib.layers.standardize import Standardize
+from cnnlib.layers.upsample import Upsample
 
 __all__ = [
     "ELU",
@@ -80,6 +82,7 @@ __all__ = [
     "Reciprocal",
     "ReflectionPad2d",
     "ReplicationPad2d",
+    "Resize",
     "SiLU",
     "Sigmoid",
     "Softmax",
@@ -88,6 +91,7 @@ __all__ = [
     "Standardize",
     "Subtract",
     "Tanh",
+    "Upsample",
     "ZeroPad2d",
     "register",
     "registered",

@@ -17,6 +17,7 @@ from cnnlib._version import __version__
 from cnnlib.errors import ConfigError, DataError, MissingExtraError
 from cnnlib.files import PathLike
 from cnnlib.functional.padding import read_places
+from cnnlib.interpolation import taps
 from cnnlib.serialize import write_atomically
 
 if TYPE_CHECKING:
@@ -225,6 +226,33 @@ def _pad(to: Writer, layer: Any, xs: list[str]) -> str:
     return x
 
 
+def _resize(to: Writer, layer: Any, xs: list[str]) -> str:
+    axes = layer.resized(to.shape)
+    plain = layer.size is None and layer.roi is None and not (layer.rule.antialias or layer.rule.exclude_outside)
+    exact = all(np.float32(axis.scale) == axis.scale and axis.output == axis.scale * axis.size for axis in axes)
+    if plain and exact and layer.rule.coordinates in ("half_pixel", "pytorch_half_pixel", "asymmetric"):
+        scales = np.array([1.0] * (1 + len(to.shape) - len(axes)) + [axis.scale for axis in axes], np.float32)
+        how = {"mode": layer.rule.mode, "coordinate_transformation_mode": layer.rule.coordinates}
+        return to.node("Resize", *xs, "", to.constant("scales", scales), nearest_mode=layer.rule.nearest_mode, **how)
+    # What this version of ONNX does not know, or would round in its own way: one axis after the other, as a matrix.
+    x, last = xs[0], len(to.shape)
+    for number, axis in enumerate(axes, 1 + last - len(axes)):
+        rows, _, outside = taps(axis, layer.rule)
+        matrix = np.zeros((axis.size, axis.output))
+        np.add.at(matrix, (rows.places, np.arange(axis.output)), rows.weights)
+        order = [i for i in range(last + 1) if i != number]
+        back = [*range(number), last, *range(number, last)]
+        product = to.node(
+            "MatMul", to.node("Transpose", x, perm=[*order, number]), to.constant(f"matrix_{number}", matrix)
+        )
+        if outside.any():
+            inside = np.where(outside, 0, 1), np.where(outside, layer.extrapolation_value, 0)
+            product = to.node("Mul", product, to.constant(f"inside_{number}", inside[0]))
+            product = to.node("Add", product, to.constant(f"outside_{number}", inside[1]))
+        x = to.node("Transpose", product, perm=back)
+    return x
+
+
 def _adaptive(operator: str) -> Callable[[Writer, Any, list[str]], str]:
     def write(to: Writer, layer: Any, xs: list[str]) -> str:
         """Bins of unequal sizes: each range of rows is reduced, then each of columns."""
@@ -394,6 +422,7 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.Reciprocal: lambda to, layer, xs: to.node("Div", to.constant("numerator", layer.numerator), *xs),
     layers.SELU: lambda to, layer, xs: to.node("Selu", *xs, alpha=layer.alpha, gamma=layer.gamma),
     layers.SiLU: _gated("Sigmoid"),
+    layers.Resize: _resize,
     layers.Sigmoid: _plain("Sigmoid"),
     layers.Softmax: lambda to, layer, xs: to.node("Softmax", *xs, axis=layer.dim),
     layers.Softplus: _softplus,

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from cnnlib import functional, reference
 from cnnlib.config import get_isa, get_num_threads, supported_isas, using
+from cnnlib.interpolation import MODES
 from cnnlib.losses import CrossEntropyLoss
 from cnnlib.models import lenet5
 from cnnlib.optim import SGD
@@ -191,6 +192,10 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         x, ends = normal(size=(2, 3, 5, 4)), {"padding": ((2, -1), (3, 6)), "mode": mode}
         yield Case("pad", (x,), ends)
         yield Case("pad_backward", (normal(size=(2, 3, 6, 13)), x), ends, 9)
+    for mode in MODES:
+        x, how = normal(size=(2, 3, 5, 4)), {"scale_factor": (0.7, 2.3), "mode": mode}
+        yield Case("resize", (x,), how, 9)
+        yield Case("resize_backward", (normal(size=(2, 3, 3, 9)), x), how, 9)
     for n, inputs, outputs in ((1, 1, 1), (15, 17, 16), (17, 33, 9), (64, 500, 10), (3, 2450, 70)):
         x, weight = normal(size=(n, inputs)), normal(size=(outputs, inputs))
         yield Case("linear", (x, weight, normal(size=outputs)), {}, inputs + 1)
