@@ -8,6 +8,7 @@ import mmap
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,6 +143,21 @@ def guarded(array: Array, side: str) -> Array:
     copy = np.frombuffer(memory, array.dtype, array.size, offset).reshape(array.shape)
     copy[...] = array
     return copy
+
+
+def onnx_node_cases(*operators: str) -> list[Any]:
+    """Return ONNX's own node tests of these operators; none without the package.
+
+    All are collected, as onnx collects but once in a process, and by one operator, if it is given one.
+    """
+    try:
+        from onnx.backend.test.case.node import collect_testcases
+    except ImportError:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases = collect_testcases(None)
+    return [case for case in cases if len(case.model.graph.node) == 1 and case.model.graph.node[0].op_type in operators]
 
 
 def run_example(folder: Path, name: str, *options: str) -> str:

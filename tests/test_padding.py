@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, check_gradient, normal, poisoned
+from helpers import Array, check_gradient, normal, onnx_node_cases, poisoned
 
 from cnnlib import functional, load, reference
 from cnnlib.errors import ConfigError
@@ -93,14 +92,9 @@ def test_pytorchs_numbers(kind: Any, settings: Any, rng: np.random.Generator) ->
 
 def test_onnxs_node_tests() -> None:
     pytest.importorskip("onnx")
-    from onnx.backend.test.case.node import collect_testcases
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cases = [case for case in collect_testcases("Pad") if case.model.graph.node[0].op_type == "Pad"]
     modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
     done = set()
-    for case in cases:
+    for case in onnx_node_cases("Pad"):
         for inputs, outputs in case.data_sets:
             x, pads, *rest = inputs
             attributes = {a.name: a.s.decode() for a in case.model.graph.node[0].attribute}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import Array, assert_close, check_gradient, normal, poisoned, ties
+from helpers import Array, assert_close, check_gradient, normal, onnx_node_cases, poisoned, ties
 
 from cnnlib import functional, reference
 from cnnlib.errors import ConfigError
@@ -66,18 +65,10 @@ def test_pytorchs_numbers(layer: Any, settings: Any, shape: tuple[int, ...], rng
 
 def onnx_cases() -> list[Any]:
     """The node tests of pools of images and of series, of floats; those of pools that also give indices left out."""
-    try:
-        from onnx.backend.test.case.node import collect_testcases
-    except ImportError:
-        return []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cases = [case for case in collect_testcases(None) if "pool" in case.name and case.kind == "node"]
     return [
         case
-        for case in cases
-        if case.model.graph.node[0].op_type in ("MaxPool", "AveragePool", "LpPool")
-        and len(case.model.graph.output) == 1
+        for case in onnx_node_cases("MaxPool", "AveragePool", "LpPool")
+        if len(case.model.graph.output) == 1
         and case.data_sets[0][0][0].ndim in (3, 4)
         and case.data_sets[0][0][0].dtype == np.float32
     ]
