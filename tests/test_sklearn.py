@@ -32,7 +32,7 @@ from cnnlib.errors import CNNError, ConfigError, DataError, ShapeError
 from cnnlib.layers import Dropout, Flatten, Linear
 from cnnlib.losses import CrossEntropyLoss
 from cnnlib.model import Model, Sequential
-from cnnlib.sklearn import CNNClassifier, CNNRegressor
+from cnnlib.sklearn import CNNClassifier, CNNRegressor, _base
 from tests.helpers import EXAMPLES, run_example
 
 X, Y = load_iris(return_X_y=True)
@@ -201,6 +201,30 @@ def test_early_stopping_keeps_the_best() -> None:
     random.randint(2**31 - 1)  # the net's own
     held = train_test_split(np.arange(300), test_size=0.3, random_state=random, stratify=y)[1]
     assert net.score(x[held], y[held]) == net.best_validation_score_
+
+
+def test_an_interrupt_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_base._Watch, "on_epoch_end", interrupt)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        net = short().fit(X, Y)
+    assert net.n_iter_ == 1
+    assert net.predict(X).shape == Y.shape
+    monkeypatch.setattr(_base._Watch, "on_batch_end", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        short().fit(X, Y)
+
+
+def test_weights_reach_the_net_through_a_search() -> None:
+    rng = np.random.default_rng(1)
+    w, grid = rng.uniform(size=len(X)), {"cnnclassifier__alpha": [0.0, 0.1]}
+    pipeline = make_pipeline(StandardScaler(), short())
+    search = GridSearchCV(pipeline, grid, cv=2).fit(X, Y, cnnclassifier__sample_weight=w)
+    direct = short(**{"alpha": search.best_params_["cnnclassifier__alpha"]}).fit(X, Y, w)
+    np.testing.assert_allclose(weights(search.best_estimator_[-1])[0], weights(direct)[0], rtol=1e-9)
+    assert not same(direct, short(alpha=direct.alpha).fit(X, Y))
 
 
 # Images

@@ -222,6 +222,8 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
             verbose=min(int(self.verbose), 2),
         )
         if trainer.interrupted_by:
+            if not history:
+                raise KeyboardInterrupt  # before there was anything worth keeping
             warnings.warn("Training interrupted by user.", stacklevel=3)
         elif not incremental and tol is not None and not watch.converged:
             warnings.warn(
