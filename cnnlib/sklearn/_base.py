@@ -210,6 +210,7 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
             optimizer.load_state_dict(self._optimizer_state)
         tol = None if self.tol is None else number(self.tol, "tol", 0)
         patience = number(self.n_iter_no_change, "n_iter_no_change", 1)
+        verbose = int(self.verbose) if isinstance(self.verbose, (bool, np.bool_)) else whole(self.verbose, "verbose", 0)
         watch = _Watch(None if incremental else tol, patience, score)
         trainer = Trainer(self.model_, self._loss(), optimizer, metrics=(), callbacks=[watch])
         _share_the_cores()
@@ -219,7 +220,7 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
             batch_size=batch_size,
             seed=int(random.randint(2**31 - 1)) + len(self.loss_curve_),
             shuffle=self.shuffle,
-            verbose=min(int(self.verbose), 2),
+            verbose=min(verbose, 2),
         )
         if trainer.interrupted_by:
             if not history:
@@ -242,7 +243,8 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
         if shape not in (None, self.input_shape_):
             raise ConfigError(f"input_shape = {self.input_shape}: X has images of shape {shape}")
         hidden = self.hidden_layer_sizes
-        hidden = list(hidden) if isinstance(hidden, (tuple, list, np.ndarray)) else [hidden]
+        hidden = hidden.ravel().tolist() if isinstance(hidden, np.ndarray) else hidden
+        hidden = hidden if isinstance(hidden, (tuple, list)) else [hidden]
         hidden = [whole(size, "hidden_layer_sizes", 1) for size in hidden]
         rng = np.random.default_rng(random.randint(2**31 - 1))
         # Images in float32, as everywhere in cnnlib; tables in their own type, as everywhere in scikit-learn.

@@ -34,13 +34,13 @@ def input_shape_of(model: object, given: Any, features: int) -> tuple[int, ...]:
     Raises ConfigError where they do not fit.
     """
     if given is None:
-        given = (1, 28, 28) if model == "lenet5" else (features,)
+        given = (1, 28, 28) if isinstance(model, str) and model == "lenet5" else (features,)
     if not isinstance(given, (tuple, list)) or len(given) not in (1, 3):
         raise ConfigError(f"input_shape = {given!r}: expected (channels, height, width)")
     shape = tuple(whole(size, "input_shape", 1) for size in given)
     if prod(shape) != features:
         raise ConfigError(f"input_shape = {shape} has {prod(shape)} elements, X has {features} features")
-    if model in _FOR_IMAGES and len(shape) == 1:
+    if isinstance(model, str) and model in _FOR_IMAGES and len(shape) == 1:
         raise ConfigError(
             f"model = {model!r} is for images: give X of shape N×C×H×W, or input_shape=(channels, height, width)"
         )
