@@ -19,6 +19,7 @@ from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.interpolation import Axis
 
 __all__ = [
+    "BLOCK_ORDERS",
     "MOST_ELEMENTS",
     "PAD_MODES",
     "IntPair",
@@ -28,9 +29,11 @@ __all__ = [
     "PoolAxis",
     "PoolPadding",
     "ReceptiveField",
+    "block_order",
     "conv2d_multiply_adds",
     "conv2d_output_shape",
     "conv_transpose2d_output_shape",
+    "depth_to_space_shape",
     "linear_multiply_adds",
     "output_size",
     "pad_mode",
@@ -44,6 +47,7 @@ __all__ = [
     "resolve_padding",
     "same_padding",
     "single",
+    "space_to_depth_shape",
 ]
 
 IntPair = int | tuple[int, int]
@@ -51,6 +55,9 @@ IntSingle = int | tuple[int]
 Padding = int | tuple[int, int] | str
 PadPairs = Sequence[tuple[int, int]]
 PoolPadding = int | tuple[int, int] | tuple[int, int, int, int]
+
+#: Mode → in which order a channel's number counts (channel, row, column of the block), the slowest first.
+BLOCK_ORDERS = {"DCR": (1, 2, 0), "CRD": (0, 1, 2)}
 
 #: What padding is made of.
 PAD_MODES = ("constant", "reflect", "replicate", "circular")
@@ -435,6 +442,39 @@ def _part(ends: Any, name: str) -> tuple[float, float]:
     if not isinstance(ends, (tuple, list)) or len(ends) != 2:
         raise ConfigError(f"{name} = {ends!r}: expected a pair (start, end) for each axis")
     return finite(ends[0], name), finite(ends[1], name)
+
+
+def block_order(mode: Any) -> str:
+    """Return `mode` if it is one of `BLOCK_ORDERS`, else raise ConfigError."""
+    if not isinstance(mode, str) or mode not in BLOCK_ORDERS:
+        raise ConfigError(f"mode = {mode!r}: expected one of {', '.join(BLOCK_ORDERS)}")
+    return mode
+
+
+def depth_to_space_shape(x_shape: Sequence[int], block_size: int) -> tuple[int, ...]:
+    """Return the shape of images, (N, C, H, W) or (C, H, W), whose channels become blocks of pixels.
+
+    >>> depth_to_space_shape((12, 5, 4), 2)
+    (3, 10, 8)
+    """
+    x_shape, block = _image_shape(x_shape, "x"), _integer(block_size, "block_size", 1)
+    *batch, channels, height, width = x_shape
+    if channels % block**2:
+        raise ShapeError(f"x of shape {x_shape} has {channels} channels: blocks of {block} × {block} must divide them")
+    return _representable((*batch, channels // block**2, height * block, width * block))
+
+
+def space_to_depth_shape(x_shape: Sequence[int], block_size: int) -> tuple[int, ...]:
+    """Return the shape of images, (N, C, H, W) or (C, H, W), whose blocks of pixels become channels.
+
+    >>> space_to_depth_shape((3, 10, 8), 2)
+    (12, 5, 4)
+    """
+    x_shape, block = _image_shape(x_shape, "x"), _integer(block_size, "block_size", 1)
+    *batch, channels, height, width = x_shape
+    if height % block or width % block:
+        raise ShapeError(f"x of shape {x_shape} is {height} × {width}: blocks of {block} × {block} must divide it")
+    return _representable((*batch, channels * block**2, height // block, width // block))
 
 
 def conv2d_multiply_adds(

@@ -36,6 +36,8 @@ GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
     "pad_backward": ({"grad_output": (2, 4, 7)}, {"x": (2, 3, 4), "padding": ((1, 0), (2, 1)), "mode": "reflect"}),
     "resize": ({"x": (2, 3, 4, 5)}, {"size": (7, 3), "mode": "linear"}),
     "resize_backward": ({"grad_output": (2, 3, 7, 3)}, {"x": (2, 3, 4, 5), "size": (7, 3), "mode": "linear"}),
+    "depth_to_space": ({"x": (2, 8, 2, 3)}, {"block_size": 2}),
+    "space_to_depth": ({"x": (2, 3, 4, 6)}, {"block_size": 2, "mode": "CRD"}),
     "linear": ({"x": (4, 5), "weight": (3, 5), "bias": (3,)}, {}),
     "linear_backward": ({"grad_output": (4, 3), "x": (4, 5), "weight": (3, 5)}, {}),
     **{name: ({"a": (4, 5), "b": (4, 5)}, {}) for name in ("add", "subtract", "multiply", "divide")},

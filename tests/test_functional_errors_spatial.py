@@ -69,6 +69,10 @@ SPECIFIC = [
     ("resize", {"roi": ((0, 1),)}, ConfigError, ["roi = ((0, 1),)", "as many"]),
     ("resize", {"extrapolation_value": None}, ConfigError, ["extrapolation_value"]),
     ("resize_backward", {"x": (2, 3, 4)}, ShapeError, ["grad_output", "(2, 3, 7, 3)", "(2, 7, 3)"]),
+    ("depth_to_space", {"block_size": 3}, ShapeError, ["(2, 8, 2, 3)", "8 channels", "3 × 3"]),
+    ("depth_to_space", {"block_size": 0}, ConfigError, ["block_size = 0"]),
+    ("depth_to_space", {"mode": "RCD"}, ConfigError, ["mode = 'RCD'", "CRD"]),
+    ("space_to_depth", {"block_size": 4}, ShapeError, ["(2, 3, 4, 6)", "4 × 6", "4 × 4"]),
 ]
 
 

@@ -11,6 +11,7 @@ import pytest
 from cnnlib import Sequential, Trainer, layers, losses, metrics, optim
 from cnnlib.layers import Linear, registered
 from tests.helpers import Array
+from tests.rows import ROWS
 from tests.test_hostile_arrays import (
     EMPTY,
     MATRIX,
@@ -21,7 +22,6 @@ from tests.test_hostile_arrays import (
     assert_as_its_copy,
     assert_refused,
 )
-from tests.test_layers import ROWS
 
 RNG = np.random.default_rng(11)
 

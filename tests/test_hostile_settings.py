@@ -17,9 +17,9 @@ from cnnlib.graph import Input
 from cnnlib.init import undrawn
 from cnnlib.model import Model
 from cnnlib.weights import ClassWeight
+from tests.rows import ROWS
 from tests.test_hostile_arrays import BAD, outcome
 from tests.test_hostile_objects import made, net, some
-from tests.test_layers import ROWS
 
 CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{

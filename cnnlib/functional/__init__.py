@@ -57,6 +57,7 @@ from cnnlib.functional.padding import pad, pad_backward
 from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from cnnlib.functional.regularization import dropout
 from cnnlib.functional.resizing import resize, resize_backward
+from cnnlib.functional.shuffling import depth_to_space, space_to_depth
 from cnnlib.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from cnnlib.functional.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.functional.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
@@ -82,6 +83,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose2d_backward",
     "cross_entropy",
+    "depth_to_space",
     "divide",
     "divide_backward",
     "dropout",
@@ -138,6 +140,7 @@ __all__ = [
     "softplus_backward",
     "softsign",
     "softsign_backward",
+    "space_to_depth",
     "subtract",
     "tanh",
     "tanh_backward",

@@ -27,6 +27,7 @@ from cnnlib.layers.rectifier import LeakyReLU, PReLU
 from cnnlib.layers.registry import register, registered
 from cnnlib.layers.reshape import Flatten
 from cnnlib.layers.resize import Resize
+from cnnlib.layers.shuffle import DepthToSpace, PixelShuffle, PixelUnshuffle, SpaceToDepth
 from cnnlib.layers.smooth import Sigmoid, Tanh
 from cnnlib.layers.softmax import LogSoftmax, Softmax
 from cnnlib.layers.standardize import Standardize
@@ -51,6 +52,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose1d",
     "ConvTranspose2d",
+    "DepthToSpace",
     "Divide",
     "Dropout",
     "Dropout2d",
@@ -77,6 +79,8 @@ __all__ = [
     "PReLU",
     "Pad",
     "Parameter",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "ReLU",
     "ReLU6",
     "Reciprocal",
@@ -88,6 +92,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "SpaceToDepth",
     "Standardize",
     "Subtract",
     "Tanh",

@@ -253,6 +253,20 @@ def _resize(to: Writer, layer: Any, xs: list[str]) -> str:
     return x
 
 
+def _depth_to_space(to: Writer, layer: Any, xs: list[str]) -> str:
+    return to.node("DepthToSpace", *xs, blocksize=layer.block, mode=layer.order)
+
+
+def _space_to_depth(to: Writer, layer: Any, xs: list[str]) -> str:
+    if layer.order == "DCR":
+        return to.node("SpaceToDepth", *xs, blocksize=layer.block)
+    channels, height, width = to.shape
+    split = [0, channels, height // layer.block, layer.block, width // layer.block, layer.block]
+    blocks = to.node("Reshape", *xs, to.constant("blocks", split, integers=True))
+    moved = to.node("Transpose", blocks, perm=[0, 1, 3, 5, 2, 4])
+    return to.node("Reshape", moved, to.constant("shape", [0, *layer.output_shape(to.shape)], integers=True))
+
+
 def _adaptive(operator: str) -> Callable[[Writer, Any, list[str]], str]:
     def write(to: Writer, layer: Any, xs: list[str]) -> str:
         """Bins of unequal sizes: each range of rows is reduced, then each of columns."""
@@ -394,6 +408,10 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.ConvTranspose1d: _conv_transpose,
     layers.ConvTranspose2d: _conv_transpose,
     layers.Divide: _chain("Div"),
+    layers.DepthToSpace: _depth_to_space,
+    layers.PixelShuffle: _depth_to_space,
+    layers.PixelUnshuffle: _space_to_depth,
+    layers.SpaceToDepth: _space_to_depth,
     layers.Dropout: lambda to, layer, xs: xs[0],
     layers.ELU: lambda to, layer, xs: to.node("Elu", *xs, alpha=layer.alpha),
     layers.Flatten: _plain("Flatten", axis=1),

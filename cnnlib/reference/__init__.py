@@ -60,6 +60,7 @@ from cnnlib.reference.shared import Array as Array
 from cnnlib.reference.shared import Gradients as Gradients
 from cnnlib.reference.shared import Needs as Needs
 from cnnlib.reference.shared import Outs as Outs
+from cnnlib.reference.shuffling import depth_to_space, space_to_depth
 from cnnlib.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from cnnlib.reference.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.reference.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
@@ -81,6 +82,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose2d_backward",
     "cross_entropy",
+    "depth_to_space",
     "divide",
     "divide_backward",
     "dropout",
@@ -137,6 +139,7 @@ __all__ = [
     "softplus_backward",
     "softsign",
     "softsign_backward",
+    "space_to_depth",
     "subtract",
     "tanh",
     "tanh_backward",

@@ -22,7 +22,7 @@ from cnnlib.interpolation import MODES
 from cnnlib.losses import CrossEntropyLoss
 from cnnlib.models import lenet5
 from cnnlib.optim import SGD
-from cnnlib.shapes import PAD_MODES
+from cnnlib.shapes import BLOCK_ORDERS, PAD_MODES
 from cnnlib.trainer import Trainer
 
 __all__ = ["run"]
@@ -196,6 +196,9 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         x, how = normal(size=(2, 3, 5, 4)), {"scale_factor": (0.7, 2.3), "mode": mode}
         yield Case("resize", (x,), how, 9)
         yield Case("resize_backward", (normal(size=(2, 3, 3, 9)), x), how, 9)
+    for mode in BLOCK_ORDERS:
+        yield Case("depth_to_space", (normal(size=(3, 18, 2, 5)), 3, mode))
+        yield Case("space_to_depth", (normal(size=(3, 2, 6, 9)), 3, mode))
     for n, inputs, outputs in ((1, 1, 1), (15, 17, 16), (17, 33, 9), (64, 500, 10), (3, 2450, 70)):
         x, weight = normal(size=(n, inputs)), normal(size=(outputs, inputs))
         yield Case("linear", (x, weight, normal(size=outputs)), {}, inputs + 1)
