@@ -107,6 +107,7 @@ _HOMES = {
     "trainer": ("Trainer",),
 }
 _MODULES = (
+    "augment",
     "callbacks",
     "datasets",
     "drawing",

@@ -1,6 +1,7 @@
 # What `import cnnlib` offers, for type checkers: at run time most of it is imported on use.
 
 from cnnlib import (
+    augment,
     callbacks,
     config,
     datasets,

@@ -56,6 +56,16 @@ cdef extern from "cnn.h" nogil:
         int check, adam, nesterov, decoupled
         double lr, decay, momentum, step, beta1, beta2, eps
 
+    ctypedef enum cnn_element:
+        CNN_U8
+        CNN_F32
+        CNN_F64
+
+    ctypedef struct cnn_warp:
+        ptrdiff_t n, c, h, w, oh, ow
+        double fill
+
+    cnn_status cnn_warp_images(void *, const void *, const double *, const float *, cnn_element, const cnn_warp *)
     const char *const *cnn_isa_built()
     const char *const *cnn_isa_supported()
     const char *cnn_isa_active()

@@ -11,9 +11,12 @@ _Array = NDArray[Any]
 _Sizes = tuple[int, ...]
 
 class _Instances(Generic[_P, _R]):
-    """One function for each element type; all its arrays are C-contiguous and of that type, winners are uint8."""
+    """One function for each element type; all its arrays are C-contiguous and of that type, winners are uint8.
 
-    def __getitem__(self, element: Literal["float", "double"]) -> Callable[_P, _R]: ...
+    `warp` has one for images of uint8, too; in each of them maps are float64 and shifts float32.
+    """
+
+    def __getitem__(self, element: Literal["float", "double", "uint8_t"]) -> Callable[_P, _R]: ...
 
 def _fused(function: Callable[_P, _R]) -> _Instances[_P, _R]: ...
 @_fused
@@ -124,6 +127,8 @@ def dropout(y: _Array, x: _Array, p: float, seed: int) -> None: ...
 def loss(dx: _Array, x: _Array, target: _Array, n: int, kind: int) -> float: ...
 @_fused
 def all_finite(x: _Array) -> bool: ...
+@_fused
+def warp(y: _Array, x: _Array, matrix: _Array, shift: _Array | None, fill: float) -> None: ...
 @_fused
 def sgd_step(
     w: _Array, v: _Array | None, g: _Array, lr: float, momentum: float, decay: float, nesterov: bool

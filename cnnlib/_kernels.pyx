@@ -545,6 +545,9 @@ def all_finite(const real[::1] x):
 include "_updates.pxi"
 
 
+include "_warp.pxi"
+
+
 cdef tuple names(const char *const *list):
     found = []
     while list[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -67,8 +67,8 @@ class Trainer:
     have none: large weights of Linear layers are updated while theirs is computed, and ``grad`` is None.
 
     Wherever data is asked for, it is a pair ``(x, y)`` of arrays (x a list of them for a model of several inputs, y a
-    dict for one of several named outputs), a data set (``len`` and ``[indices]``), or an
-    iterable of batches ``(x, y)`` that starts anew each time. Arrays are converted batch by batch (uint8 images
+    dict for one of several named outputs), a data set (``len`` and ``[indices]``), or any
+    iterable of batches ``(x, y)`` that starts anew each time, such as a list of them or PyTorch's DataLoader. Arrays are converted batch by batch (uint8 images
     become 0…1), never as a whole. Each of them may have weights as a third: ``(x, y, sample_weight)``, one for each
     sample, by which losses are weighted means (:mod:`cnnlib.losses`); metrics count every sample once.
 
@@ -152,6 +152,7 @@ class Trainer:
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeights | None = None,
         fast_dev_run: bool | int = False,
+        augment: Callable[..., Any] | None = None,
     ) -> History:
         """Train for a number of epochs and return the history, which is ``trainer.history`` too.
 
@@ -168,6 +169,8 @@ class Trainer:
         fast_dev_run: try out whether all of it runs, before a long training: one epoch of one batch (of as many as
             the number says) of training and validation data, with all callbacks but those that write files. Model,
             optimizer and generators are afterwards as before; the history is returned.
+        augment: a transform of :mod:`cnnlib.augment`, or any function ``(x, y, rng) -> (x, y)``, for the batches of
+            training; what happens to a sample follows from ``seed``, the epoch and where in ``train`` it is.
         A batch costs J = Σ_n w_n J_n / Σ_n w_n, an epoch the same over all samples of its batches.
 
         SIGINT (Ctrl-C) and SIGTERM wait until the batch at hand is done; a second one does not. After SIGINT, or a
@@ -190,19 +193,21 @@ class Trainer:
         verbose, shuffle = whole(verbose, "verbose", 0, 2), flag(shuffle, "shuffle")
         if epochs > 1 and (isinstance(train, Iterator) or isinstance(validation, Iterator)):
             raise DataError("fit: a generator runs only once; for several epochs pass an object that iterates anew")
-        order, dropout, random = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
+        *spawned, changes = np.random.SeedSequence(seed).spawn(4)
+        order, dropout, random = map(np.random.default_rng, spawned)
         held_back = validation if isinstance(validation, float) else None
         if sample_weight is not None:
             train = WeightedDataset(cast("Batch | Dataset", train), sample_weight)
-        elif isinstance(train, (tuple, list)):
-            train = as_dataset(train)
+        elif isinstance(train, (tuple, list)) and not _made(train):
+            train = as_dataset(cast("Batch", train))
         source = train.data if isinstance(train, Batches) else train
         weights = source.sample_weight if isinstance(source, WeightedDataset) else None
         if isinstance(validation, float):
             if not isinstance(unweighted(train), (ArrayDataset, GroupedDataset)):
                 raise ConfigError("fit: a validation fraction needs train as arrays (x, y); pass validation data")
             train, validation = _split(train, validation, random)
-        batches = batches_of(train, batch_size, order if shuffle else None)
+        chance_of_change = int(changes.generate_state(1, np.uint64)[0])
+        batches = batches_of(train, batch_size, order if shuffle else None, augment, chance_of_change)
         callbacks = [*([Progress(verbose)] if verbose else []), *self.callbacks]
         callbacks.sort(key=lambda callback: callback.last)
         labels = getattr(unweighted(batches.data), "y", None) if isinstance(batches, Batches) else None
@@ -353,7 +358,8 @@ class Trainer:
         loss = {str(k): v for k, v in self.loss.items()} if isinstance(self.loss, Mapping) else {"loss": self.loss}
         return {
             "samples": len(batches.data) if isinstance(batches, Batches) else None,
-            "optimizer": re.sub(r" at 0x[0-9a-f]+", "", repr(self.optimizer)),
+            "augment": _described(batches.augment) if isinstance(batches, Batches) else None,
+            "optimizer": _described(self.optimizer),
             "loss": {name: type(part).__name__ for name, part in loss.items()},
             "loss_weights": self.objective.weights,
             "class_weights_of_losses": {
@@ -448,11 +454,34 @@ class Trainer:
             self.constraint.apply(parameters)
 
 
-def batches_of(data: Data, batch_size: int, rng: np.random.Generator | None) -> Iterable[Batch]:
+def batches_of(
+    data: Data,
+    batch_size: int,
+    rng: np.random.Generator | None,
+    augment: Callable[..., Any] | None = None,
+    seed: int = 0,
+) -> Iterable[Batch]:
     """Return what gives the batches of any data that ``fit`` takes; `rng` draws the order of those that have none."""
-    if isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
-        return data
-    return Batches(cast("Batch | Dataset", data), batch_size, rng=rng)
+    if _made(data):
+        if augment is not None:
+            raise ConfigError(
+                "fit: augment needs to know where in the data a sample is: pass arrays or a data set; batches that are "
+                "made already are augmented where they are made, as by Batches(data, batch_size, augment=…)"
+            )
+        return cast("Iterable[Batch]", data)
+    return Batches(cast("Batch | Dataset", data), batch_size, rng=rng, augment=augment, seed=seed)
+
+
+def _made(data: Any) -> bool:
+    """Whether data are batches already: an iterable, or a list of tuples, as a pair (x, y) of arrays is not."""
+    if isinstance(data, list):
+        return bool(data) and all(isinstance(batch, tuple) for batch in data)
+    return isinstance(data, Iterable) and not hasattr(data, "__getitem__")
+
+
+def _described(part: object) -> str:
+    """What tells one setting of a training from another; addresses do not."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(part))
 
 
 def _split(data: Any, fraction: float, rng: np.random.Generator) -> tuple[Batch, Batch]:

@@ -5,7 +5,7 @@
  * Lane layout, L = cnn_lanes() for float and half of it for double: images [n/L, rounded up][c][h][w][L], vectors
  * [n/L, rounded up][features][L]. What lies in lanes past the last image is any finite number in a value, 0 in a gradient.
  * Argument order: outputs, inputs, parameters, sizes, options. Lengths count elements.
- * Every function has an instance for float and one for double: name_f32, name_f64.
+ * Every function of CNN_DECLARE has an instance for float and one for double: name_f32, name_f64.
  *
  * Common to all functions unless its comment says otherwise:
  *   overwrite   outputs are overwritten, whatever they held (NaN, too)
@@ -97,6 +97,13 @@ typedef struct {
 } cnn_update;
 
 typedef enum { CNN_ADD, CNN_SUBTRACT, CNN_MULTIPLY, CNN_DIVIDE } cnn_operation;
+
+typedef enum { CNN_U8, CNN_F32, CNN_F64 } cnn_element;
+
+typedef struct {
+    ptrdiff_t n, c, h, w, oh, ow; /* images, and the outputs' height and width */
+    double fill;                  /* what lies around an image; 0 ... 255 for bytes */
+} cnn_warp;
 
 typedef enum { CNN_SQUARED, CNN_ABSOLUTE, CNN_BINARY, CNN_BINARY_LOGITS } cnn_loss;
 
@@ -248,6 +255,12 @@ typedef enum {
 
 CNN_DECLARE(float, f32)
 CNN_DECLARE(double, f64)
+
+/* y[n,c,i,j] = x[n,c] at column m[n][0][0] j + m[n][0][1] i + m[n][0][2] + shift[n][0][i][j] and row m[n][1][0] j +
+ * m[n][1][1] i + m[n][1][2] + shift[n][1][i][j], linear between the four pixels around, bytes rounded to nearest;
+ * matrix [n][2][3], shift [n][2][oh][ow], 0 if NULL. x and y are of `element`: this function has one instance. */
+cnn_status cnn_warp_images(void *y, const void *x, const double *matrix, const float *shift, cnn_element element,
+                           const cnn_warp *p);
 
 #ifdef __cplusplus
 }

@@ -11,8 +11,10 @@ from helpers import Array, guarded
 from cnnlib import _kernels
 
 ELEMENTS = ("float", "double")
-#: The functions of the binding that take arrays, each in two instances.
+#: The functions of the binding that take arrays.
 KERNELS = sorted(name for name, function in vars(_kernels).items() if hasattr(function, "__signatures__"))
+#: For which elements they are there: images that are warped may be of bytes.
+INSTANCES = {name: (*ELEMENTS, "uint8_t") if name == "warp" else ELEMENTS for name in KERNELS}
 
 
 class Guards:
@@ -27,7 +29,7 @@ class Guards:
         self.side = side
         self.called: set[tuple[str, str]] = set()
         for name in KERNELS:
-            instances = {element: getattr(_kernels, name)[element] for element in ELEMENTS}
+            instances = {element: getattr(_kernels, name)[element] for element in INSTANCES[name]}
             setattr(_kernels, name, {key: self._guard(name, key, call) for key, call in instances.items()})
 
     def _guard(self, name: str, element: str, call: Callable[..., Any]) -> Callable[..., Any]:

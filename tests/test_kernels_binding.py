@@ -60,6 +60,7 @@ def good() -> dict[str, list[Any]]:
         "dropout": [f(2, 3), f(2, 3), 0.5, 7],
         "loss": [f(6), f(6), f(6), 2, 1],
         "sgd_step": [f(5), f(5), f(5), 0.1, 0.9, 0.0, False],
+        "warp": [image.copy(), image, np.ones((2, 2, 3)), f(2, 2, 6, 6), 0.0],
         "adam_step": [f(5), f(5), f(5), f(5), 1, 0.1, 0.9, 0.999, 1e-8, 0.0, False],
         "rmsprop_step": [f(5), f(5), f(5), f(5), f(5), 0.1, 0.99, 1e-8, 0.0, 0.9],
         "adagrad_step": [f(5), f(5), f(5), 1, 0.1, 0.0, 1e-10, 0.0],
@@ -100,7 +101,7 @@ def test_wrong_arrays_are_refused(name: str, position: int) -> None:
     off_by_one = np.repeat(right, [2] + [1] * (right.shape[axis] - 1), axis)
     spaced = np.ones((*right.shape[:-1], 2 * right.shape[-1]), np.float32)[..., ::2]
     for wrong in (
-        right.astype(np.float64),
+        right.astype(np.float64 if right.dtype == np.float32 else np.float32),
         right.astype(np.int32),
         right.astype(">f4"),
         right[None],

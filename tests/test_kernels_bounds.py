@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from guards import ELEMENTS, KERNELS, Guards
+from guards import INSTANCES, KERNELS, Guards
 from helpers import Array, guarded, in_lanes, normal
 
 import cnnlib
@@ -230,6 +230,18 @@ def channels(make: Make, x: Array) -> None:
     _kernels.batch_norm_grad[make.element](*grads, y, flat, *moments, weight, bias, 1e-5, True)
 
 
+def warps(make: Make) -> None:
+    """Images read all around themselves, and far from there; of bytes, too."""
+    for shape in ((1, 1, 1, 1), (3, 2, 5, 7), (2, 3, 4, 1)):
+        n, _, height, width = shape
+        maps = np.concatenate([make(n, 2, 2) + np.eye(2), 5 * make(n, 2, 1)], axis=2)
+        far = np.full((n, 2, 3), [[1, 0, 1e300], [0, 1, np.nan]])
+        for x in (make(*shape), np.ones(shape, np.uint8)):
+            for matrix, fill in ((maps, 0), (np.round(maps), 1), (far, 2)):
+                functional.warp(x, matrix, None, fill)
+                functional.warp(x, matrix, (3 * make(n, 2, height, width)).astype(np.float32), fill)
+
+
 def main(task: str, side: str) -> None:
     if task == "stray":  # what the guard is for: one byte past the side that it guards
         array = guarded(np.zeros(5), side)
@@ -239,9 +251,9 @@ def main(task: str, side: str) -> None:
         make = Make(dtype, np.random.default_rng(8))
         ways = convolutions(make)
         assert ways == WAYS, f"convolutions of {make.element} go by {sorted(ways)} alone"
-        for family in (pools, linears, elementwise):
+        for family in (pools, linears, elementwise, warps):
             family(make)
-    missing = set(itertools.product(KERNELS, ELEMENTS)) - guards.called
+    missing = {(name, element) for name in KERNELS for element in INSTANCES[name]} - guards.called
     assert not missing, f"never called: {sorted(missing)}"
     print("all kernels")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cnnlib import chance
 from cnnlib.arrays import flag, plain, whole
+from cnnlib.augment.rng import BatchRandom
 from cnnlib.datasets.sources import Arrays, Split
 from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError
 from cnnlib.weights import checked_weights
@@ -158,6 +159,10 @@ class Batches:
     may be smaller, unless ``drop_last``. Arrays are neither converted nor copied as a whole: batches are views in the
     arrays' order, gathers when shuffled.
 
+    augment: a transform of :mod:`cnnlib.augment`, or any function ``(x, y, rng) -> (x, y)``, for each batch; `rng` is a
+    :class:`cnnlib.augment.BatchRandom`, whose numbers follow from ``seed``, how many iterations there were before, and
+    where in the data each sample is.
+
     >>> x, y = np.arange(10.0).reshape(5, 2), np.arange(5)
     >>> [labels.tolist() for _, labels in Batches((x, y), 2)]
     [[0, 1], [2, 3], [4]]
@@ -173,6 +178,8 @@ class Batches:
         *,
         rng: np.random.Generator | None = None,
         drop_last: bool = False,
+        augment: Callable[..., Any] | None = None,
+        seed: int = 0,
     ) -> None:
         self.data = as_dataset(data)
         batch_size = whole(batch_size, "batch_size", 1)
@@ -183,7 +190,11 @@ class Batches:
             raise ConfigError(
                 f"no batch of {batch_size} in {len(self.data)} samples: lower batch_size, or drop_last=False"
             )
+        if augment is not None and not callable(augment):
+            raise ConfigError(f"augment = {augment!r}: expected a function (x, y, rng) -> (x, y)")
         self.batch_size, self.rng, self.drop_last = batch_size, rng, drop_last
+        self.augment, self.seed = augment, whole(seed, "seed", 0, 2**64 - 1)
+        self._epoch = 0
         # Where the running iteration is, or else the next one begins; the generator as it was before that one's order.
         self._batch = self._first = 0
         #: Where in the data the samples of the batch at hand are.
@@ -205,9 +216,22 @@ class Batches:
                 part = slice(k * self.batch_size, min((k + 1) * self.batch_size, n))
                 self.indices = np.arange(part.start, part.stop) if order is None else order[part]
                 views = order is None and isinstance(unweighted(self.data), (ArrayDataset, GroupedDataset))
-                yield self.data[part if views else self.indices]
+                batch = self.data[part if views else self.indices]
+                yield batch if self.augment is None else self._augmented(batch, self.indices, self.augment)
         finally:  # an iteration that was left is over, too
             self._batch, self._begin = 0, chance.state(self)
+            self._epoch += 1
+
+    def _augmented(self, batch: tuple[Any, ...], positions: Array, augment: Callable[..., Any]) -> tuple[Any, ...]:
+        def samples(at: Array) -> tuple[Any, Any]:
+            x, y, *_ = self.data[at]
+            return x, y
+
+        x, y, *weight = batch
+        changed = augment(x, y, BatchRandom(positions, self.seed, self._epoch, samples, len(self.data)))
+        if not isinstance(changed, tuple) or len(changed) != 2:
+            raise DataError(f"augment returned {type(changed).__name__}, expected (x, y)")
+        return *changed, *weight
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the last iteration is, with the random generators of the data set (its attributes); or what the
@@ -215,7 +239,7 @@ class Batches:
         """
         data = unweighted(self.data)
         own = data.state_dict() if hasattr(data, "state_dict") else chance.state(data)
-        return {"batch": self._batch, "begin": self._begin, "data": own}
+        return {"epoch": self._epoch, "batch": self._batch, "begin": self._begin, "data": own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Let the next iteration go on there: the same order, without the batches that were done.
@@ -232,7 +256,7 @@ class Batches:
         else:
             chance.load_state(data, state["data"])
         self._batch = self._first = batch
-        self._begin = state["begin"]
+        self._begin, self._epoch = state["begin"], whole(state["epoch"], "epoch", 0)
 
 
 def unweighted(data: Any) -> Any:
