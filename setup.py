@@ -30,7 +30,13 @@ ISA_FLAGS = {
     "arm64": {"neon": []},
 }
 MACHINES = {"AMD64": "x86_64", "aarch64": "arm64"}
-DRIVER_SOURCES = ["csrc/dispatch.c", "csrc/parallel.c", "csrc/drivers/f32.c", "csrc/drivers/f64.c", "csrc/drivers/warp.c"]
+DRIVER_SOURCES = [
+    "csrc/dispatch.c",
+    "csrc/parallel.c",
+    "csrc/drivers/f32.c",
+    "csrc/drivers/f64.c",
+    "csrc/drivers/warp.c",
+]
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,

@@ -1,7 +1,6 @@
 # What `import cnnlib` offers, for type checkers: at run time most of it is imported on use.
 
 from cnnlib import (
-    augment,
     callbacks,
     config,
     datasets,

@@ -68,9 +68,10 @@ class Trainer:
 
     Wherever data is asked for, it is a pair ``(x, y)`` of arrays (x a list of them for a model of several inputs, y a
     dict for one of several named outputs), a data set (``len`` and ``[indices]``), or any
-    iterable of batches ``(x, y)`` that starts anew each time, such as a list of them or PyTorch's DataLoader. Arrays are converted batch by batch (uint8 images
-    become 0…1), never as a whole. Each of them may have weights as a third: ``(x, y, sample_weight)``, one for each
-    sample, by which losses are weighted means (:mod:`cnnlib.losses`); metrics count every sample once.
+    iterable of batches ``(x, y)`` that starts anew each time, such as a list of them or PyTorch's DataLoader.
+    Arrays are converted batch by batch (uint8 images become 0…1), never as a whole. Each of them may have weights as a
+    third: ``(x, y, sample_weight)``, one for each sample, by which losses are weighted means (:mod:`cnnlib.losses`);
+    metrics count every sample once.
 
     >>> from cnnlib.losses import MSELoss
     >>> from cnnlib.layers import Linear

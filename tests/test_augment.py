@@ -1,4 +1,4 @@
-"""Transforms: what each does to an image, against plain definitions; chance that follows from a sample's place alone."""
+"""Transforms: what each does to an image, against plain definitions; chance that follows from a sample's place."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def test_settings_that_change_nothing_leave_every_bit(transform: Any, dtype: typ
 def test_warp_is_its_definition(dtype: type, bent: bool) -> None:
     for shape in ((5, 3, 11, 8), (2, 1, 1, 1), (3, 2, 1, 6), (70, 1, 28, 28)):
         x = RNG.integers(0, 256, shape).astype(dtype)
-        matrix = np.concatenate([np.eye(2) + RNG.normal(0, 0.4, (shape[0], 2, 2)), RNG.normal(0, 5, (shape[0], 2, 1))], 2)
+        matrix = np.concatenate(
+            [np.eye(2) + RNG.normal(0, 0.4, (shape[0], 2, 2)), RNG.normal(0, 5, (shape[0], 2, 1))], 2
+        )
         matrix[0] = [[1, 0, 2], [0, 1, -3]]
         matrix[1] = [[1, 0, np.nan], [0, 1, 1e300]]
         shift = RNG.normal(0, 2, (shape[0], 2, *shape[2:])).astype(np.float32) if bent else None
@@ -153,7 +155,9 @@ def test_an_affine_map_is_pytorchs() -> None:
         to_centre = np.array([[1, 0, 14.5], [0, 1, 10], [0, 0, 1.0]])
         shift = np.array([[1, 0, 30 * across[n]], [0, 1, 21 * along[n]], [0, 0, 1]])
         rotation = np.array([[np.cos(t), -np.sin(t), 0], [np.sin(t), np.cos(t), 0], [0, 0, 1]])
-        tilt = np.array([[1, 0, 0], [-np.tan(sy), 1, 0], [0, 0, 1]]) @ np.array([[1, -np.tan(sx), 0], [0, 1, 0], [0, 0, 1]])
+        tilt = np.array([[1, 0, 0], [-np.tan(sy), 1, 0], [0, 0, 1]]) @ np.array(
+            [[1, -np.tan(sx), 0], [0, 1, 0], [0, 0, 1]]
+        )
         whole = shift @ to_centre @ rotation @ tilt @ np.diag([scale[n], scale[n], 1]) @ np.linalg.inv(to_centre)
         np.testing.assert_allclose(matrices[n], np.linalg.inv(whole)[:2], atol=1e-9)
 
@@ -290,7 +294,11 @@ def test_arrays_that_are_no_images_are_refused(name: str) -> None:
 def test_data_that_cannot_be_cut_or_mixed() -> None:
     with pytest.raises(ShapeError, match=r"RandomCrop needs images of 10×10 pixels or more"):
         augment.RandomCrop(10)(BYTES)
-    for y, message in ((None, "got NoneType"), (LABELS + 1, r"labels 1 … 3, expected 0 … 2"), ({"a": LABELS}, "got dict")):
+    for y, message in (
+        (None, "got NoneType"),
+        (LABELS + 1, r"labels 1 … 3, expected 0 … 2"),
+        ({"a": LABELS}, "got dict"),
+    ):
         with pytest.raises(DataError, match=message):
             augment.MixUp(1, 3)(BYTES, y)
     with pytest.raises(DataError, match="num_classes"):

@@ -27,7 +27,9 @@ class Stop(Exception):
     """What ends a training in these tests."""
 
 
-def changed(batch_size: int, epochs: int, shuffle: bool = True, **settings: Any) -> list[dict[int, tuple[bytes, bytes]]]:
+def changed(
+    batch_size: int, epochs: int, shuffle: bool = True, **settings: Any
+) -> list[dict[int, tuple[bytes, bytes]]]:
     """What every sample became, by epoch and place."""
     rng = np.random.default_rng(3) if shuffle else None
     batches = Batches((X[:50], Y[:50]), batch_size, rng=rng, augment=MOVED, seed=2, **settings)
@@ -107,7 +109,7 @@ def test_another_augmentation_is_another_training(tmp_path: Path) -> None:
     fit(augment.RandomRotation(5), False)
     with pytest.raises(ConfigError, match=r"augment: 'RandomRotation\(degrees=\(-5.0, 5.0\)"):
         fit(augment.RandomRotation(6), True)
-    with pytest.raises(ConfigError, match="augment: .* 'None' here"):
+    with pytest.raises(ConfigError, match=r"augment: .* 'None' here"):
         fit(None, True)
 
 

@@ -110,3 +110,11 @@ def test_every_promise_names_tests_that_are_there() -> None:
         found += 1
     assert found > 25
     assert text.count("| ✓ ") == len(PROMISES)
+
+
+def test_the_code_of_the_guide_to_data_runs() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / "data.md").read_text(encoding="utf-8"), flags=re.M | re.S)
+    names: dict[str, object] = {}
+    assert len(blocks) >= 5
+    for block in blocks:
+        exec(block, names)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnnlib import Sequential, Trainer, layers, losses, metrics, optim
+from cnnlib import Sequential, Trainer, augment, layers, losses, metrics, optim
 from cnnlib.layers import Linear, registered
 from tests.helpers import Array
 from tests.rows import ROWS
@@ -127,6 +127,25 @@ def test_metrics(metric: Any) -> None:
 
     wrong = violations(lambda odd: run(odd, t), x, {**NO_NUMBERS, **EMPTY}, kinds_for(x) | OTHER_NUMBERS)
     wrong += violations(lambda odd: run(x, odd), t, {**NO_NUMBERS, **EMPTY}, kinds_for(t) | OTHER_NUMBERS)
+    assert not wrong, "\n".join(wrong)
+
+
+TRANSFORMS = [
+    augment.RandomHorizontalFlip(),
+    augment.RandomCrop(4, 1),
+    augment.RandomAffine(20, (0.2, 0.1)),
+    augment.ElasticTransform(9, 1),
+    augment.GaussianNoise(),
+    augment.MixUp(1.0, num_classes=2),
+]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda transform: type(transform).__name__)
+def test_transforms(transform: Any) -> None:
+    x, labels = some(4, 2, 5, 4), np.arange(4) % 2
+    strange = {"byte-swapped", "float16", "longdouble", "int64", "bool"}
+    refused = {**NO_NUMBERS, **EMPTY, **{kind: OTHER_NUMBERS[kind] for kind in strange}}
+    wrong = violations(lambda odd: transform(odd, labels), x, refused, kinds_for(x))
     assert not wrong, "\n".join(wrong)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cnnlib
-from cnnlib import Sequential, Trainer, callbacks, layers, losses, metrics, optim
+from cnnlib import Sequential, Trainer, augment, callbacks, layers, losses, metrics, optim
 from cnnlib.datasets.loader import ArrayDataset, Batches, WeightedDataset, as_dataset
 from cnnlib.errors import CNNError
 from cnnlib.graph import Input
@@ -68,6 +68,15 @@ CONSTRUCTORS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "StepLR": (cnnlib.StepLR, {"lr": 0.1, "step_size": 2}),
     "CosineLR": (cnnlib.CosineLR, {"lr": 0.1, "epochs": 5}),
     "OneCycleLR": (cnnlib.OneCycleLR, {"max_lr": 0.1, "epochs": 5}),
+    "RandomHorizontalFlip": (augment.RandomHorizontalFlip, {}),
+    "RandomVerticalFlip": (augment.RandomVerticalFlip, {}),
+    "RandomCrop": (augment.RandomCrop, {"size": 3}),
+    "RandomAffine": (augment.RandomAffine, {"degrees": 3}),
+    "RandomRotation": (augment.RandomRotation, {"degrees": 3}),
+    "ElasticTransform": (augment.ElasticTransform, {}),
+    "GaussianNoise": (augment.GaussianNoise, {}),
+    "MixUp": (augment.MixUp, {"num_classes": 3}),
+    "Compose": (augment.Compose, {"transforms": []}),
     "set_num_threads": (cnnlib.set_num_threads, {"n": 1}),
 }
 SKIPPED = {("lenet5", "rng")}
