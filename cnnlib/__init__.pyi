@@ -1,6 +1,7 @@
 # What `import cnnlib` offers, for type checkers: at run time most of it is imported on use.
 
 from cnnlib import (
+    augment,
     callbacks,
     config,
     datasets,
@@ -197,6 +198,7 @@ __all__ = [
     "Upsample",
     "ZeroPad2d",
     "__version__",
+    "augment",
     "callbacks",
     "clip_grad_norm",
     "clip_grad_value",

@@ -22,6 +22,7 @@ from cnnlib.datasets.loader import (
     GroupedDataset,
     WeightedDataset,
     as_dataset,
+    is_stream,
     split,
     unweighted,
 )
@@ -188,7 +189,7 @@ class Trainer:
             count = 1 if fast_dev_run is True else whole(fast_dev_run, "fast_dev_run", 1, 2**31 - 1)
             how = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "verbose": verbose}
             return trial.fast_dev_run(
-                self, count, train, validation, sample_weight, {**how, "class_weight": class_weight}
+                self, count, train, validation, sample_weight, {**how, "class_weight": class_weight, "augment": augment}
             )
         epochs, seed = whole(epochs, "epochs", 1), whole(seed, "seed", 0)
         verbose, shuffle = whole(verbose, "verbose", 0, 2), flag(shuffle, "shuffle")
@@ -199,7 +200,7 @@ class Trainer:
         held_back = validation if isinstance(validation, float) else None
         if sample_weight is not None:
             train = WeightedDataset(cast("Batch | Dataset", train), sample_weight)
-        elif isinstance(train, (tuple, list)) and not _made(train):
+        elif isinstance(train, (tuple, list)) and not is_stream(train):
             train = as_dataset(cast("Batch", train))
         source = train.data if isinstance(train, Batches) else train
         weights = source.sample_weight if isinstance(source, WeightedDataset) else None
@@ -463,7 +464,7 @@ def batches_of(
     seed: int = 0,
 ) -> Iterable[Batch]:
     """Return what gives the batches of any data that ``fit`` takes; `rng` draws the order of those that have none."""
-    if _made(data):
+    if is_stream(data):
         if augment is not None:
             raise ConfigError(
                 "fit: augment needs to know where in the data a sample is: pass arrays or a data set; batches that are "
@@ -471,13 +472,6 @@ def batches_of(
             )
         return cast("Iterable[Batch]", data)
     return Batches(cast("Batch | Dataset", data), batch_size, rng=rng, augment=augment, seed=seed)
-
-
-def _made(data: Any) -> bool:
-    """Whether data are batches already: an iterable, or a list of tuples, as a pair (x, y) of arrays is not."""
-    if isinstance(data, list):
-        return bool(data) and all(isinstance(batch, tuple) for batch in data)
-    return isinstance(data, Iterable) and not hasattr(data, "__getitem__")
 
 
 def _described(part: object) -> str:

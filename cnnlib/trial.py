@@ -11,7 +11,7 @@ import numpy as np
 
 from cnnlib import chance
 from cnnlib.arrays import number, whole
-from cnnlib.datasets.loader import WeightedDataset, as_dataset, unweighted
+from cnnlib.datasets.loader import WeightedDataset, as_dataset, is_stream, unweighted
 from cnnlib.errors import DataError, TrainingError
 from cnnlib.history import History
 from cnnlib.weights import weighed
@@ -63,7 +63,7 @@ def overfit_one_batch(trainer: Trainer, data: Data, steps: int, batch_size: int,
     keep, objective, optimizer = trainer.keep_gradients, trainer.objective.copy(), trainer.optimizer
     history = History()
     with without_trace(trainer, data):
-        batch = next(iter(_first(data, 1, batch_size) if _is_stream(data) else [_first(data, 1, batch_size)]), None)
+        batch = next(iter(_first(data, 1, batch_size) if is_stream(data) else [_first(data, 1, batch_size)]), None)
         if batch is None:
             raise DataError("overfit_one_batch: the data gave no batch")
         x, y, weight = weighed(batch)
@@ -102,13 +102,9 @@ def _why(trainer: Trainer, history: History, first: float, last: float) -> str:
     )
 
 
-def _is_stream(data: Any) -> bool:
-    return isinstance(data, Iterable) and not hasattr(data, "__getitem__")
-
-
 def _first(data: Any, count: int, batch_size: int) -> Any:
     """Return data of the first `count` batches, in the form in which they came: a stream, or arrays."""
-    if _is_stream(data):
+    if is_stream(data):
         return _Few(data, count)
     dataset = as_dataset(data)
     return dataset[np.arange(min(len(dataset), count * whole(batch_size, "batch_size", 1)))]

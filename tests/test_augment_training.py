@@ -173,6 +173,15 @@ def test_what_cannot_augment_or_be_augmented() -> None:
         trainer.fit(iter([(X[:4], Y[:4])]), augment=MOVED, verbose=0)
 
 
+def test_a_dry_run_augments_too() -> None:
+    seen = []
+    model = Sequential(Flatten(), Linear(784, 10, rng=0), input_shape=(1, 28, 28))
+    trainer = Trainer(model, CrossEntropyLoss(), SGD(0.1))
+    trainer.fit((X, Y), verbose=0, fast_dev_run=True, augment=lambda x, y, rng: (seen.append(len(x)), (x, y))[1])
+    trainer.fit(list(Anew()), verbose=0, fast_dev_run=True)
+    assert seen == [64]
+
+
 # Any iterable of batches
 
 

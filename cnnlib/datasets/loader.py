@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Protocol
 
@@ -150,6 +150,13 @@ def as_dataset(data: tuple[Any, ...] | Dataset) -> Dataset:
     if len(data) == 0:
         raise DataError(f"the data set is empty: {data!r}")
     return data
+
+
+def is_stream(data: Any) -> bool:
+    """Say whether data are batches already: an iterable, or a list of tuples, as a pair (x, y) of arrays is not."""
+    if isinstance(data, list):
+        return bool(data) and all(isinstance(batch, tuple) for batch in data)
+    return isinstance(data, Iterable) and not hasattr(data, "__getitem__")
 
 
 class Batches:
