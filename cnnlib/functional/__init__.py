@@ -61,6 +61,7 @@ from cnnlib.functional.shuffling import depth_to_space, space_to_depth
 from cnnlib.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from cnnlib.functional.softmax import softmax, softmax_backward
 from cnnlib.functional.resampling import warp as warp
+from cnnlib.functional.resizing import resize, resize_backward
 from cnnlib.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from cnnlib.functional.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.functional.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step

@@ -54,9 +54,9 @@ from cnnlib.reference.normalization import batch_moments, batch_norm, batch_norm
 from cnnlib.reference.padding import pad, pad_backward
 from cnnlib.reference.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from cnnlib.reference.regularization import dropout
+from cnnlib.reference.resampling import warp as warp
 from cnnlib.reference.resizing import resize, resize_backward
 from cnnlib.reference.sample_norms import group_norm, group_norm_backward, layer_norm, layer_norm_backward
-from cnnlib.reference.resampling import warp as warp
 from cnnlib.reference.shared import Array as Array
 from cnnlib.reference.shared import Gradients as Gradients
 from cnnlib.reference.shared import Needs as Needs
