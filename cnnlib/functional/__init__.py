@@ -56,12 +56,9 @@ from cnnlib.functional.normalization import batch_moments, batch_norm, batch_nor
 from cnnlib.functional.padding import pad, pad_backward
 from cnnlib.functional.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from cnnlib.functional.regularization import dropout
-from cnnlib.functional.resizing import resize, resize_backward
-from cnnlib.functional.shuffling import depth_to_space, space_to_depth
-from cnnlib.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
-from cnnlib.functional.softmax import softmax, softmax_backward
 from cnnlib.functional.resampling import warp as warp
 from cnnlib.functional.resizing import resize, resize_backward
+from cnnlib.functional.shuffling import depth_to_space, space_to_depth
 from cnnlib.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from cnnlib.functional.transposed import conv_transpose2d, conv_transpose2d_backward
 from cnnlib.functional.updates import adagrad_step, adam_step, lion_step, rmsprop_step, sgd_step
