@@ -66,6 +66,7 @@ _HOMES = {
         "LayerNorm",
         "LeakyReLU",
         "Linear",
+        "LocalResponseNorm",
         "LogSoftmax",
         "LPPool1d",
         "LPPool2d",

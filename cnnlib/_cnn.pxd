@@ -42,6 +42,10 @@ cdef extern from "cnn.h" nogil:
         CNN_SOFTSIGN
         CNN_TANH
 
+    ctypedef struct cnn_response:
+        ptrdiff_t before, after
+        double scale, beta, k
+
     ctypedef enum cnn_loss:
         CNN_SQUARED
         CNN_ABSOLUTE
@@ -117,10 +121,8 @@ cdef extern from "cnn.h" nogil:
     void cnn_relu_forward_f64(double *, const double *, ptrdiff_t)
     void cnn_relu_grad_f32(float *, const float *, const float *, ptrdiff_t)
     void cnn_relu_grad_f64(double *, const double *, const double *, ptrdiff_t)
-    void cnn_activation_f32(float *, const float *, ptrdiff_t, cnn_activation, double, double)
-    void cnn_activation_f64(double *, const double *, ptrdiff_t, cnn_activation, double, double)
-    void cnn_activation_grad_f32(float *, const float *, const float *, ptrdiff_t, cnn_activation, double, double)
-    void cnn_activation_grad_f64(double *, const double *, const double *, ptrdiff_t, cnn_activation, double, double)
+    void cnn_activation_f32(float *, const float *, const float *, ptrdiff_t, cnn_activation, double, double)
+    void cnn_activation_f64(double *, const double *, const double *, ptrdiff_t, cnn_activation, double, double)
     cnn_status cnn_prelu_forward_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_prelu_forward_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_prelu_grad_f32(float *, float *, const float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t)
@@ -131,14 +133,12 @@ cdef extern from "cnn.h" nogil:
     cnn_status cnn_batch_norm_forward_f64(double *, const double *, const double *, const double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t, double, int)
     cnn_status cnn_batch_norm_grad_f32(float *, float *, float *, const float *, const float *, const float *, const float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, double, int)
     cnn_status cnn_batch_norm_grad_f64(double *, double *, double *, const double *, const double *, const double *, const double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t, double, int)
-    void cnn_softmax_forward_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
-    void cnn_softmax_forward_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
-    void cnn_softmax_grad_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t)
-    void cnn_softmax_grad_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t)
-    void cnn_log_softmax_forward_f32(float *, const float *, ptrdiff_t, ptrdiff_t)
-    void cnn_log_softmax_forward_f64(double *, const double *, ptrdiff_t, ptrdiff_t)
-    void cnn_log_softmax_grad_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t)
-    void cnn_log_softmax_grad_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t)
+    void cnn_local_response_f32(float *, float *, const float *, const float *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const cnn_response *)
+    void cnn_local_response_f64(double *, double *, const double *, const double *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const cnn_response *)
+    void cnn_softmax_forward_f32(float *, const float *, ptrdiff_t, ptrdiff_t, int)
+    void cnn_softmax_forward_f64(double *, const double *, ptrdiff_t, ptrdiff_t, int)
+    void cnn_softmax_grad_f32(float *, const float *, const float *, ptrdiff_t, ptrdiff_t, int)
+    void cnn_softmax_grad_f64(double *, const double *, const double *, ptrdiff_t, ptrdiff_t, int)
     cnn_status cnn_cross_entropy_f32(double *, float *, const float *, const int64_t *, const float *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_cross_entropy_f64(double *, double *, const double *, const int64_t *, const double *, ptrdiff_t, ptrdiff_t)
     cnn_status cnn_dropout_f32(float *, const float *, ptrdiff_t, ptrdiff_t, double, uint64_t)

@@ -347,22 +347,14 @@ HARDTANH, LEAKY_RELU, MISH, SIGMOID, SILU = CNN_HARDTANH, CNN_LEAKY_RELU, CNN_MI
 SOFTPLUS, SOFTSIGN, TANH = CNN_SOFTPLUS, CNN_SOFTSIGN, CNN_TANH
 
 
-def activation(real[::1] y, const real[::1] x, int kind, double a, double b):
-    demand(0 < y.shape[0] == x.shape[0] and 0 <= kind <= <int>CNN_TANH)
+def activation(real[::1] y, const real[::1] dy, const real[::1] x, int kind, double a, double b):
+    demand(0 < y.shape[0] == x.shape[0] and (dy is None or dy.shape[0] == x.shape[0]) and 0 <= kind <= <int>CNN_TANH)
+    cdef const real *grad_y = &dy[0] if dy is not None else NULL
     with nogil:
         if real is float:
-            cnn_activation_f32(&y[0], &x[0], y.shape[0], <cnn_activation>kind, a, b)
+            cnn_activation_f32(&y[0], grad_y, &x[0], y.shape[0], <cnn_activation>kind, a, b)
         else:
-            cnn_activation_f64(&y[0], &x[0], y.shape[0], <cnn_activation>kind, a, b)
-
-
-def activation_grad(real[::1] dx, const real[::1] dy, const real[::1] x, int kind, double a, double b):
-    demand(0 < dx.shape[0] == dy.shape[0] == x.shape[0] and 0 <= kind <= <int>CNN_TANH)
-    with nogil:
-        if real is float:
-            cnn_activation_grad_f32(&dx[0], &dy[0], &x[0], dx.shape[0], <cnn_activation>kind, a, b)
-        else:
-            cnn_activation_grad_f64(&dx[0], &dy[0], &x[0], dx.shape[0], <cnn_activation>kind, a, b)
+            cnn_activation_f64(&y[0], grad_y, &x[0], y.shape[0], <cnn_activation>kind, a, b)
 
 
 cdef bint alike(const Py_ssize_t *a, const Py_ssize_t *b) noexcept:
@@ -443,42 +435,38 @@ def batch_norm_grad(real[:, :, ::1] dx, real[::1] dw, real[::1] db, const real[:
     check(status)
 
 
-def softmax_forward(real[:, ::1] y, const real[:, ::1] x):
+def local_response(real[:, :, ::1] y, real[:, :, ::1] t, const real[:, :, ::1] dy, const real[:, :, ::1] x, tuple options):
+    cdef cnn_response p
+    p.before, p.after, p.scale, p.beta, p.k = options
+    cdef ptrdiff_t n = x.shape[0], c = x.shape[1], m = x.shape[2]
+    demand(0 <= p.before < (1 << 30) and 0 <= p.after < (1 << 30) and alike(y.shape, x.shape))
+    demand(dy is None or (t is not None and alike(t.shape, x.shape) and alike(dy.shape, x.shape)))
+    cdef const real *grad_y = &dy[0, 0, 0] if dy is not None else NULL
+    cdef real *terms = &t[0, 0, 0] if dy is not None else NULL
+    with nogil:
+        if real is float:
+            cnn_local_response_f32(&y[0, 0, 0], terms, grad_y, &x[0, 0, 0], n, c, m, &p)
+        else:
+            cnn_local_response_f64(&y[0, 0, 0], terms, grad_y, &x[0, 0, 0], n, c, m, &p)
+
+
+def softmax_forward(real[:, ::1] y, const real[:, ::1] x, bint log):
     demand(0 < y.shape[0] == x.shape[0] and 0 < y.shape[1] == x.shape[1])
     with nogil:
         if real is float:
-            cnn_softmax_forward_f32(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1])
+            cnn_softmax_forward_f32(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1], log)
         else:
-            cnn_softmax_forward_f64(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1])
+            cnn_softmax_forward_f64(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1], log)
 
 
-def softmax_grad(real[:, ::1] dx, const real[:, ::1] dy, const real[:, ::1] y):
+def softmax_grad(real[:, ::1] dx, const real[:, ::1] dy, const real[:, ::1] y, bint log):
     demand(0 < dx.shape[0] == dy.shape[0] and 0 < dx.shape[1] == dy.shape[1])
     demand(0 < dx.shape[0] == y.shape[0] and 0 < dx.shape[1] == y.shape[1])
     with nogil:
         if real is float:
-            cnn_softmax_grad_f32(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
+            cnn_softmax_grad_f32(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1], log)
         else:
-            cnn_softmax_grad_f64(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
-
-
-def log_softmax_forward(real[:, ::1] y, const real[:, ::1] x):
-    demand(0 < y.shape[0] == x.shape[0] and 0 < y.shape[1] == x.shape[1])
-    with nogil:
-        if real is float:
-            cnn_log_softmax_forward_f32(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1])
-        else:
-            cnn_log_softmax_forward_f64(&y[0, 0], &x[0, 0], y.shape[0], y.shape[1])
-
-
-def log_softmax_grad(real[:, ::1] dx, const real[:, ::1] dy, const real[:, ::1] y):
-    demand(0 < dx.shape[0] == dy.shape[0] and 0 < dx.shape[1] == dy.shape[1])
-    demand(0 < dx.shape[0] == y.shape[0] and 0 < dx.shape[1] == y.shape[1])
-    with nogil:
-        if real is float:
-            cnn_log_softmax_grad_f32(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
-        else:
-            cnn_log_softmax_grad_f64(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1])
+            cnn_softmax_grad_f64(&dx[0, 0], &dy[0, 0], &y[0, 0], dx.shape[0], dx.shape[1], log)
 
 
 def cross_entropy(real[:, ::1] dx, const real[:, ::1] x, const int64_t[::1] labels, const real[:, ::1] target):

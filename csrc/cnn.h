@@ -124,6 +124,12 @@ typedef enum {
     CNN_TANH,
 } cnn_activation;
 
+/* A window of channels, and what local response normalisation makes of the sum of squares in it. */
+typedef struct {
+    ptrdiff_t before, after;
+    double scale, beta, k;
+} cnn_response;
+
 #define CNN_DECLARE(R, T)                                                                                           \
     /* y[n,k,p,q] = b[k] + scale[k] * sum over c,r,s: w[k,c,r,s] * x[n, c, p*stride_h + r*dilation_h - pad_h, ...]  \
      * c runs over the k's group; outside the image x is 0; b (0) and scale (1) may be NULL. Then what `f` says. winner, \
@@ -180,11 +186,9 @@ typedef enum {
     void cnn_relu_forward_##T(R *y, const R *x, ptrdiff_t size);                                                    \
     /* dx = dy where x > 0, else 0; dx may be dy or x; x may be relu's output instead of its input. */              \
     void cnn_relu_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size);                                         \
-    /* y = f(x), element by element, where f is `kind` with its parameters a and b; y may be x. */                  \
-    void cnn_activation_##T(R *y, const R *x, ptrdiff_t size, cnn_activation kind, double a, double b);             \
-    /* dx = dy * f'(x); dx may be dy or x. For CNN_SIGMOID and CNN_TANH x is the output f(x) instead. */            \
-    void cnn_activation_grad_##T(R *dx, const R *dy, const R *x, ptrdiff_t size, cnn_activation kind, double a,     \
-                                 double b);                                                                         \
+    /* y = f(x), element by element, where f is `kind` with its parameters a and b, or, where dy is not NULL, y = dy *\
+     * f'(x), for CNN_SIGMOID and CNN_TANH with the output f(x) as x; y may be x or dy. */                          \
+    void cnn_activation_##T(R *y, const R *dy, const R *x, ptrdiff_t size, cnn_activation kind, double a, double b);\
     /* y[n,c,i] = x[n,c,i] where it is > 0, else a[c] * x[n,c,i]; i < m. */                                         \
     cnn_status cnn_prelu_forward_##T(R *y, const R *x, const R *a, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m);          \
     /* dx = dy where x > 0, else a[c] * dy; da[c] = sum over n,i where not x > 0: x * dy. dx or da may be NULL. */  \
@@ -203,14 +207,17 @@ typedef enum {
     cnn_status cnn_batch_norm_grad_##T(R *dx, R *dw, R *db, const R *dy, const R *x, const R *mean, const R *var,   \
                                        const R *w, const R *b, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m, double eps,   \
                                        int relu);                                                                   \
-    /* y[n,c] = exp(x[n,c] - max) / sum over c; y may be x. */                                                      \
-    void cnn_softmax_forward_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t c);                                       \
-    /* dx[n,c] = y[n,c] * (dy[n,c] - sum over i: dy[n,i] * y[n,i]); dx may be dy or y. */                           \
-    void cnn_softmax_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t n, ptrdiff_t c);                            \
-    /* y[n,c] = x[n,c] - max - log(sum over c: exp(x[n,c] - max)); y may be x. */                                   \
-    void cnn_log_softmax_forward_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t c);                                   \
-    /* dx[n,c] = dy[n,c] - exp(y[n,c]) * sum over i: dy[n,i]; dx may be y. */                                       \
-    void cnn_log_softmax_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t n, ptrdiff_t c);                        \
+    /* y[n,c,i] = x[n,c,i] / d[n,c,i]^beta, d[n,c,i] = k + scale * sum over c - before <= j <= c + after, inside the c\
+     * channels: x[n,j,i]^2; i < m. k > 0, scale and beta >= 0. Where dy is not NULL, y is the gradient for x instead: y =\
+     * dy / d^beta - 2 * scale * beta * x * sum over c - after <= j <= c + before: t[n,j,i], where t, as large as x,\
+     * becomes dy * x / d^(beta + 1). */                                                                            \
+    void cnn_local_response_##T(R *y, R *t, const R *dy, const R *x, ptrdiff_t n, ptrdiff_t c, ptrdiff_t m,         \
+                                const cnn_response *p);                                                             \
+    /* y[n,c] = exp(x[n,c] - max) / sum over c, or, with log, its logarithm x - max - log sum; y may be x. */       \
+    void cnn_softmax_forward_##T(R *y, const R *x, ptrdiff_t n, ptrdiff_t c, int log);                              \
+    /* dx[n,c] = y[n,c] * (dy[n,c] - sum over i: dy[n,i] * y[n,i]); dx may be dy or y. With log, y is the logarithm:\
+     * dx[n,c] = dy[n,c] - exp(y[n,c]) * sum over i: dy[n,i]; dx may be y. */                                       \
+    void cnn_softmax_grad_##T(R *dx, const R *dy, const R *y, ptrdiff_t n, ptrdiff_t c, int log);                   \
     /* *value = mean over n of -sum over c: target[n,c] * log softmax(x)[n,c]; dx = (softmax(x) * sum target - target) / n. \
      * Either labels (each in [0, c), not checked here) or target (n×c) is given, the other is NULL. dx may be x. */ \
     cnn_status cnn_cross_entropy_##T(double *value, R *dx, const R *x, const int64_t *labels, const R *target,    \

@@ -183,6 +183,13 @@ typedef struct {
     K(norm, (REAL *y, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream))                    \
     /* dx = scale * (dy - shift - (x - mean) * slope), with relu dy = 0 where not y > 0 */                          \
     K(norm_grad, (REAL *dx, const REAL *dy, const REAL *x, const FN(cnn_norm) * p, ptrdiff_t n, int each, int stream)) \
+    /* Channels `plane` apart, i < n: y[c,i] = x[c,i] / d[c,i]^beta with d[c,i] = k + scale * sum over c - before <= j <=\
+     * c + after: x[j,i]^2. With dy, y[c,i] = dy[c,i] / d[c,i]^beta and t[c,i] = y[c,i] * x[c,i] / d[c,i] */        \
+    K(response, (REAL *y, REAL *t, const REAL *dy, const REAL *x, ptrdiff_t channels, ptrdiff_t plane, ptrdiff_t n, \
+                 const cnn_response *p))                                                                            \
+    /* dx[c,i] -= 2 * scale * beta * x[c,i] * sum over c - after <= j <= c + before: t[j,i] */                      \
+    K(response_grad, (REAL *dx, const REAL *t, const REAL *x, ptrdiff_t channels, ptrdiff_t plane, ptrdiff_t n,     \
+                      const cnn_response *p))                                                                       \
     /* y = 0 where random number first + i of the seed is below `below`, else scale * x; y may be x; first is a multiple  \
      * of 32 */                                                                                                     \
     K(dropout, (REAL *y, const REAL *x, ptrdiff_t n, uint64_t first, uint64_t seed, uint32_t below, REAL scale))    \

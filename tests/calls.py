@@ -72,6 +72,8 @@ GOOD: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, Any]]] = {
         {"grad_output": (4, 3, 5), "x": (4, 3, 5), "weight": (3, 5)},
         {"normalized_shape": (3, 5)},
     ),
+    "local_response_norm": ({"x": (4, 5, 2)}, {"size": 3}),
+    "local_response_norm_backward": ({"grad_output": (4, 5, 2), "x": (4, 5, 2)}, {"size": 3}),
     **{name: ({"x": (4, 5)}, {}) for name in ("softmax", "log_softmax")},
     **{f"{name}_backward": ({"grad_output": (4, 5), "y": (4, 5)}, {}) for name in ("softmax", "log_softmax")},
     "cross_entropy": ({"x": (4, 5), "target": (4, 5)}, {}),

@@ -41,6 +41,7 @@ from cnnlib.layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    LocalResponseNorm,
     LogSoftmax,
     LPPool1d,
     LPPool2d,
@@ -208,6 +209,12 @@ ROWS = {
     "layer_norm-plain": row(lambda **k: LayerNorm(5, 0.1, elementwise_affine=False, **k), (5,), output=(5,)),
     "softmax": row(Softmax, (5,), output=(5,)),
     **{f"softmax-{dim}": row(lambda d=dim: Softmax(d), (2, 3, 4), output=(2, 3, 4)) for dim in (1, 2, -1)},
+    **{
+        f"local_response_norm-{size}": row(
+            lambda n=size: LocalResponseNorm(n, 0.7, 0.6, 1.5), (5, 2, 3), output=(5, 2, 3)
+        )
+        for size in (1, 2, 3, 20)
+    },
     "log_softmax": row(LogSoftmax, (5,), output=(5,)),
     **{f"log_softmax-{dim}": row(lambda d=dim: LogSoftmax(d), (2, 3), output=(2, 3)) for dim in (1, -2, 2)},
     "standardize": row(lambda: Standardize((2, 3, 4)), (2, 3, 4), output=(2, 3, 4)),

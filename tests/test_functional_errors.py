@@ -56,7 +56,7 @@ def test_mixed_precision(name, argument, dtype) -> None:
 IMAGES = ["conv2d", "conv_transpose2d", "max_pool2d", "avg_pool2d", "lp_pool2d", "depth_to_space", "space_to_depth"]
 FREE = [(name, "x") for name in (*IMAGES, "linear", "prelu", "batch_norm", "group_norm")]
 EVERYWHERE = ["pad", "resize", "relu", "sigmoid", "tanh", "leaky_relu", "softmax", "log_softmax"]
-EVERYWHERE += ["batch_moments", "affine", "reciprocal", "dropout", "layer_norm"]
+EVERYWHERE += ["batch_moments", "affine", "reciprocal", "dropout", "layer_norm", "local_response_norm"]
 ANY_SHAPE = [(name, "x") for name in (*CURVES, *EVERYWHERE)]
 
 

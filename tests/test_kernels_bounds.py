@@ -216,6 +216,8 @@ def elementwise(make: Make) -> None:
 
 def channels(make: Make, x: Array) -> None:
     """What treats every channel in its own way."""
+    functional.local_response_norm(x, 4)
+    functional.local_response_norm_backward(make(*x.shape), x, 3)
     weight, bias = make(x.shape[1]), make(x.shape[1])
     functional.prelu(x, weight)
     functional.prelu_backward(make(*x.shape), x, weight)

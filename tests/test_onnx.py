@@ -126,6 +126,11 @@ LAYERS: dict[str, list[tuple[Layer, list[tuple[int, ...]]]]] = {
     ],
     "LeakyReLU": [(layers.LeakyReLU(0.2), [VECTOR])],
     "Linear": [(layers.Linear(7, 3, rng=0), [VECTOR]), (layers.Linear(7, 3, bias=False, rng=0), [VECTOR])],
+    "LocalResponseNorm": [
+        (layers.LocalResponseNorm(3, alpha=0.5), [PICTURE]),
+        (layers.LocalResponseNorm(4, alpha=0.5, beta=0.6, k=2.0), [PICTURE]),
+        (layers.LocalResponseNorm(5, alpha=0.5), [VECTOR]),
+    ],
     "LogSoftmax": [(layers.LogSoftmax(), [VECTOR]), (layers.LogSoftmax(-2), [PICTURE])],
     "MaxPool1d": [(layers.MaxPool1d(3, 2, (1, 0), 2, ceil_mode=True), [SERIES])],
     "MaxPool2d": [

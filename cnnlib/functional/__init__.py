@@ -50,6 +50,7 @@ from cnnlib.functional.gates import (
 )
 from cnnlib.functional.group_norm import group_norm, group_norm_backward
 from cnnlib.functional.layer_norm import layer_norm, layer_norm_backward
+from cnnlib.functional.local_response import local_response_norm, local_response_norm_backward
 from cnnlib.functional.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
 from cnnlib.functional.lp_pooling import lp_pool2d, lp_pool2d_backward
 from cnnlib.functional.normalization import batch_moments, batch_norm, batch_norm_backward
@@ -108,6 +109,8 @@ __all__ = [
     "linear",
     "linear_backward",
     "lion_step",
+    "local_response_norm",
+    "local_response_norm_backward",
     "log_softmax",
     "log_softmax_backward",
     "lp_pool2d",

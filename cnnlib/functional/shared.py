@@ -27,28 +27,35 @@ def each(kernel: Any, x: Array, out: Array | None, *settings: float) -> Array:
     return result
 
 
-def each_backward(
-    kernel: Any, grad_output: Array, kept: Array, name: str, out: Array | None, *settings: float
-) -> Array:
+def each_backward(kernel: Any, grad_output: Array, kept: Array, name: str, out: Array | None) -> Array:
     """Return the gradient of an element-wise function from that of its output and the array that forward kept."""
-    kept = as_array(kept, name)
-    grad_output = as_array(grad_output, "grad_output", like=kept)
-    expect_shape(grad_output, "grad_output", kept.shape, f"the shape of {name}")
-    result = output(out, "out", kept.shape, unless_same(kept, out), unless_same(grad_output, out))
-    instance(kernel, kept)(result.reshape(-1), grad_output.reshape(-1), kept.reshape(-1), *settings)
+    kept, grad_output, result = _gradient_arrays(grad_output, kept, name, out)
+    instance(kernel, kept)(result.reshape(-1), grad_output.reshape(-1), kept.reshape(-1))
     return result
 
 
 def curve(kind: int, x: Array, out: Array | None, a: float = 0.0, b: float = 0.0) -> Array:
     """Return the activation `kind` of x, which has the parameters a and b."""
-    return each(_kernels.activation, x, out, kind, a, b)
+    x = as_array(x, "x")
+    result = output(out, "out", x.shape, unless_same(x, out))
+    instance(_kernels.activation, x)(result.reshape(-1), None, x.reshape(-1), kind, a, b)
+    return result
 
 
 def curve_backward(
     kind: int, grad_output: Array, kept: Array, out: Array | None, a: float = 0.0, b: float = 0.0, name: str = "x"
 ) -> Array:
     """Return the gradient of `curve`'s x; sigmoid and tanh keep their output "y", all others their input."""
-    return each_backward(_kernels.activation_grad, grad_output, kept, name, out, kind, a, b)
+    kept, grad_output, result = _gradient_arrays(grad_output, kept, name, out)
+    instance(_kernels.activation, kept)(result.reshape(-1), grad_output.reshape(-1), kept.reshape(-1), kind, a, b)
+    return result
+
+
+def _gradient_arrays(grad_output: Array, kept: Array, name: str, out: Array | None) -> tuple[Array, Array, Array]:
+    kept = as_array(kept, name)
+    grad_output = as_array(grad_output, "grad_output", like=kept)
+    expect_shape(grad_output, "grad_output", kept.shape, f"the shape of {name}")
+    return kept, grad_output, output(out, "out", kept.shape, unless_same(kept, out), unless_same(grad_output, out))
 
 
 def with_channels(x: Array) -> Array:

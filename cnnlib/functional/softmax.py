@@ -22,7 +22,7 @@ def softmax(x: Array, dim: int = 1, *, out: Array | None = None) -> Array:
     [[0.5, 0.5]]
     """
     x = as_array(x, "x")
-    return _by_rows(_kernels.softmax_forward, dim, output(out, "out", x.shape, unless_same(x, out)), x)
+    return _by_rows(_kernels.softmax_forward, False, dim, output(out, "out", x.shape, unless_same(x, out)), x)
 
 
 def softmax_backward(grad_output: Array, y: Array, dim: int = 1, *, out: Array | None = None) -> Array:
@@ -33,7 +33,7 @@ def softmax_backward(grad_output: Array, y: Array, dim: int = 1, *, out: Array |
     """
     y, grad_output = _alike(y, grad_output)
     result = output(out, "out", y.shape, unless_same(y, out), unless_same(grad_output, out))
-    return _by_rows(_kernels.softmax_grad, dim, result, grad_output, y)
+    return _by_rows(_kernels.softmax_grad, False, dim, result, grad_output, y)
 
 
 def log_softmax(x: Array, dim: int = 1, *, out: Array | None = None) -> Array:
@@ -43,7 +43,7 @@ def log_softmax(x: Array, dim: int = 1, *, out: Array | None = None) -> Array:
     [[0.0, -1000.0]]
     """
     x = as_array(x, "x")
-    return _by_rows(_kernels.log_softmax_forward, dim, output(out, "out", x.shape, unless_same(x, out)), x)
+    return _by_rows(_kernels.softmax_forward, True, dim, output(out, "out", x.shape, unless_same(x, out)), x)
 
 
 def log_softmax_backward(grad_output: Array, y: Array, dim: int = 1, *, out: Array | None = None) -> Array:
@@ -54,7 +54,7 @@ def log_softmax_backward(grad_output: Array, y: Array, dim: int = 1, *, out: Arr
     """
     y, grad_output = _alike(y, grad_output)
     result = output(out, "out", y.shape, unless_same(y, out), grad_output)
-    return _by_rows(_kernels.log_softmax_grad, dim, result, grad_output, y)
+    return _by_rows(_kernels.softmax_grad, True, dim, result, grad_output, y)
 
 
 def _alike(y: Array, grad_output: Array) -> tuple[Array, Array]:
@@ -64,7 +64,7 @@ def _alike(y: Array, grad_output: Array) -> tuple[Array, Array]:
     return y, grad_output
 
 
-def _by_rows(kernel: Any, dim: int, result: Array, *arrays: Array) -> Array:
+def _by_rows(kernel: Any, log: bool, dim: int, result: Array, *arrays: Array) -> Array:
     """Fill `result` by a kernel of rows N × C; along another dimension than the last, on copies that are turned."""
     dim, rank = whole(dim, "dim", -arrays[0].ndim), arrays[0].ndim
     if dim >= rank:
@@ -72,11 +72,11 @@ def _by_rows(kernel: Any, dim: int, result: Array, *arrays: Array) -> Array:
     run = instance(kernel, result)
     if dim in (-1, rank - 1):
         rows = -1, result.shape[-1]
-        run(result.reshape(rows), *(array.reshape(rows) for array in arrays))
+        run(result.reshape(rows), *(array.reshape(rows) for array in arrays), log)
         return result
     turned = [np.ascontiguousarray(np.moveaxis(array, dim, -1)) for array in arrays]
     target = np.empty_like(turned[0])
     rows = -1, target.shape[-1]
-    run(target.reshape(rows), *(array.reshape(rows) for array in turned))
+    run(target.reshape(rows), *(array.reshape(rows) for array in turned), log)
     np.copyto(result, np.moveaxis(target, -1, dim))
     return result

@@ -16,6 +16,7 @@ from cnnlib.layers.group_norm import GroupNorm
 from cnnlib.layers.instance_norm import InstanceNorm1d, InstanceNorm2d
 from cnnlib.layers.layer_norm import LayerNorm
 from cnnlib.layers.linear import Linear
+from cnnlib.layers.local_response import LocalResponseNorm
 from cnnlib.layers.lp_pooling import LPPool1d, LPPool2d
 from cnnlib.layers.merge import Add, Concat
 from cnnlib.layers.normalization import BatchNorm1d, BatchNorm2d
@@ -71,6 +72,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",

@@ -384,6 +384,20 @@ def _group_norm(to: Writer, layer: Any, xs: list[str]) -> str:
     return to.node("Add", to.node("Mul", y, weight), bias)
 
 
+def _local_response(to: Writer, layer: Any, xs: list[str]) -> str:
+    """ONNX's window of an even size lies one channel further on than ours: then an average of squares is written."""
+    if layer.size % 2 and len(to.shape) == 3:
+        return to.node("LRN", *xs, size=layer.size, alpha=layer.alpha, beta=layer.beta, bias=layer.k)
+    squares = to.node("Mul", *xs, *xs)
+    rows = to.node("Reshape", squares, to.constant("rows", [0, 1, to.shape[0], -1], integers=True))
+    pads = [layer.size // 2, 0, (layer.size - 1) // 2, 0]
+    means = to.node("AveragePool", rows, kernel_shape=[layer.size, 1], pads=pads, count_include_pad=1)
+    shaped = to.node("Reshape", means, to.constant("shape", [0, *to.shape], integers=True))
+    scaled = to.node("Mul", shaped, to.constant("alpha", layer.alpha))
+    d = to.node("Add", scaled, to.constant("k", layer.k))
+    return to.node("Div", *xs, to.node("Pow", d, to.constant("beta", layer.beta)))
+
+
 def _chain(operator: str) -> Callable[[Writer, Any, list[str]], str]:
     return lambda to, layer, xs: to.chain(operator, xs)
 
@@ -430,6 +444,7 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: lambda to, layer, xs: to.node("LeakyRelu", *xs, alpha=layer.negative_slope),
     layers.Linear: _linear,
+    layers.LocalResponseNorm: _local_response,
     layers.LogSoftmax: lambda to, layer, xs: to.node("LogSoftmax", *xs, axis=layer.dim),
     layers.MaxPool1d: _max_pool,
     layers.MaxPool2d: _max_pool,

@@ -48,6 +48,7 @@ from cnnlib.reference.gates import (
     silu_backward,
 )
 from cnnlib.reference.inputs import as_input
+from cnnlib.reference.local_response import local_response_norm, local_response_norm_backward
 from cnnlib.reference.losses import binary_cross_entropy, cross_entropy, l1_loss, mse_loss
 from cnnlib.reference.lp_pooling import lp_pool2d, lp_pool2d_backward
 from cnnlib.reference.normalization import batch_moments, batch_norm, batch_norm_backward
@@ -107,6 +108,8 @@ __all__ = [
     "linear",
     "linear_backward",
     "lion_step",
+    "local_response_norm",
+    "local_response_norm_backward",
     "log_softmax",
     "log_softmax_backward",
     "lp_pool2d",

@@ -242,6 +242,8 @@ def _cases(rng: np.random.Generator) -> Iterator[Case]:
         yield Case("batch_norm", (x, mean, var, weight, bias))
         yield Case("group_norm", (x, 1, weight, bias), {}, x[0].size)
         yield Case("group_norm_backward", (grad, x, sizes[1], weight), {}, x.size)
+        yield Case("local_response_norm", (x, 4, 0.5, 0.6, 2.0))
+        yield Case("local_response_norm_backward", (grad, x, 4, 0.5, 0.6, 2.0), {}, 4)
         yield Case("layer_norm", (x, sizes[1:]), {}, x[0].size)
         yield Case("layer_norm_backward", (grad, x, sizes[-1], normal(size=sizes[-1])), {}, x.size)
         yield Case("batch_norm_backward", (grad, x, mean, var, weight), {}, terms)

@@ -58,14 +58,9 @@ void FN(cnn_relu_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t size) 
 
 #define CURVE_WORK 4 /* an exponential, in multiply-adds that wait for memory */
 
-void FN(cnn_activation)(REAL *y, const REAL *x, ptrdiff_t size, cnn_activation kind, double a, double b) {
-    FN(chunked) v = {.y = y, .a = x, .size = size, .activation = kind, .scale = (REAL)a, .offset = (REAL)b};
-    FN(chunked_run)(&v, FN(activation_fill), CURVE_WORK);
-}
-
-void FN(cnn_activation_grad)(REAL *dx, const REAL *dy, const REAL *x, ptrdiff_t size, cnn_activation kind, double a,
-                             double b) {
-    FN(chunked) v = {.y = dx, .a = x, .b = dy, .size = size, .activation = kind, .scale = (REAL)a, .offset = (REAL)b};
+void FN(cnn_activation)(REAL *y, const REAL *dy, const REAL *x, ptrdiff_t size, cnn_activation kind, double a,
+                        double b) {
+    FN(chunked) v = {.y = y, .a = x, .b = dy, .size = size, .activation = kind, .scale = (REAL)a, .offset = (REAL)b};
     FN(chunked_run)(&v, FN(activation_fill), CURVE_WORK);
 }
 
@@ -140,18 +135,6 @@ static void FN(softmax_grad_task)(const void *context, ptrdiff_t row, int thread
     for (ptrdiff_t i = 0; i < v->c; i++) dx[i] = y[i] * (dy[i] - dot);
 }
 
-#define ROWS_WORK 20.0 /* an exponential, in multiply-adds */
-
-void FN(cnn_softmax_forward)(REAL *y, const REAL *x, ptrdiff_t n, ptrdiff_t c) {
-    const FN(rows) v = {.table = FN(cnn_kernels)(), .y = y, .x = x, .n = n, .c = c};
-    cnn_parallel_for(cnn_threads_for(ROWS_WORK * (double)n * (double)c), n, FN(softmax_task), &v);
-}
-
-void FN(cnn_softmax_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, ptrdiff_t c) {
-    const FN(rows) v = {.y = dx, .x = dy, .target = y, .n = n, .c = c};
-    cnn_parallel_for(cnn_threads_for((double)n * (double)c), n, FN(softmax_grad_task), &v);
-}
-
 static void FN(log_softmax_task)(const void *context, ptrdiff_t row, int thread) {
     const FN(rows) *v = context;
     REAL *y = v->y + row * v->c, max, sum;
@@ -173,14 +156,18 @@ static void FN(log_softmax_grad_task)(const void *context, ptrdiff_t row, int th
     for (ptrdiff_t i = 0; i < v->c; i++) dx[i] = dy[i] - dx[i] * share;
 }
 
-void FN(cnn_log_softmax_forward)(REAL *y, const REAL *x, ptrdiff_t n, ptrdiff_t c) {
+#define ROWS_WORK 20.0 /* an exponential, in multiply-adds */
+
+void FN(cnn_softmax_forward)(REAL *y, const REAL *x, ptrdiff_t n, ptrdiff_t c, int log) {
     const FN(rows) v = {.table = FN(cnn_kernels)(), .y = y, .x = x, .n = n, .c = c};
-    cnn_parallel_for(cnn_threads_for(ROWS_WORK * (double)n * (double)c), n, FN(log_softmax_task), &v);
+    const int threads = cnn_threads_for(ROWS_WORK * (double)n * (double)c);
+    cnn_parallel_for(threads, n, log ? FN(log_softmax_task) : FN(softmax_task), &v);
 }
 
-void FN(cnn_log_softmax_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, ptrdiff_t c) {
+void FN(cnn_softmax_grad)(REAL *dx, const REAL *dy, const REAL *y, ptrdiff_t n, ptrdiff_t c, int log) {
     const FN(rows) v = {.table = FN(cnn_kernels)(), .y = dx, .x = dy, .target = y, .n = n, .c = c};
-    cnn_parallel_for(cnn_threads_for(ROWS_WORK * (double)n * (double)c), n, FN(log_softmax_grad_task), &v);
+    const int threads = cnn_threads_for((log ? ROWS_WORK : 1) * (double)n * (double)c);
+    cnn_parallel_for(threads, n, log ? FN(log_softmax_grad_task) : FN(softmax_grad_task), &v);
 }
 
 static void FN(cross_entropy_task)(const void *context, ptrdiff_t row, int thread) {

@@ -29,5 +29,6 @@
 #include "elementwise.c"
 #include "updates.c"
 #include "channels.c"
+#include "response.c"
 #include "losses.c"
 #include "dropout.c"

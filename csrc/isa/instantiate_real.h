@@ -9,6 +9,7 @@
 #include "../kernels/activation.c"
 #include "../kernels/losses.c"
 #include "../kernels/curves.c"
+#include "../kernels/response.c"
 #include "../kernels/random.c"
 #include "../kernels/normalize.c"
 #include "../kernels/lanes.c"
