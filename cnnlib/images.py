@@ -11,7 +11,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, MissingExtraError
 from cnnlib.files import brief, opened
 
-__all__ = ["INVERT", "Image", "fit", "read_images", "resize"]
+__all__ = ["INVERT", "Image", "fit", "read_images", "read_pixels", "resize"]
 
 Array = NDArray[Any]
 
@@ -168,7 +168,40 @@ def _interpolation(old: int, new: int) -> Array:
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
+def read_pixels(path: str | os.PathLike[str], mode: str, size: tuple[int, int] | None = None) -> Array:
+    """Return a picture as uint8 C×H×W: mode "L", one channel of grey, or "RGB", three; resized to `size` if given.
+
+    Raises what `read_images` raises for pictures.
+    """
+
+    def pixels(picture: Any) -> Array:
+        import PIL.Image
+
+        if picture.mode.startswith("I"):  # 16 bits
+            picture = PIL.Image.fromarray((np.asarray(picture, np.float32) / 257 + 0.5).astype(np.uint8))
+        picture = picture.convert(mode)
+        if size is not None:
+            picture = picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)
+        array = np.asarray(picture)
+        return np.ascontiguousarray(array[np.newaxis] if array.ndim == 2 else array.transpose(2, 0, 1))
+
+    with opened(path) as (file, length):
+        if length > MAX_BYTES:
+            raise FileFormatError(f"{path}: {length:,} bytes, at most {MAX_BYTES:,} are read")
+        return _decoded(file, Path(path), pixels)
+
+
 def _picture(file: BinaryIO, path: Path) -> Array:
+    def grey(picture: Any) -> Array:
+        if picture.mode.startswith("I"):
+            return np.asarray(picture, np.float32) / 65535
+        return np.asarray(picture.convert("L"), np.float32) / 255
+
+    return _decoded(file, path, grey)
+
+
+def _decoded(file: BinaryIO, path: Path, pixels: Callable[[Any], Array]) -> Array:
+    """What `pixels` makes of the picture in a file, upright and on white paper."""
     try:
         import PIL.Image
         import PIL.ImageOps
@@ -182,13 +215,11 @@ def _picture(file: BinaryIO, path: Path) -> Array:
             if picture.format == "JPEG" and (scans := data.count(b"\xff\xda")) > MAX_SCANS:
                 raise ValueError(f"{scans} scans, at most {MAX_SCANS} are read")
             upright = PIL.ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I"):
-                return np.asarray(upright, np.float32) / 65535
             if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
                 upright = upright.convert("RGBA")
                 paper = PIL.Image.new("RGBA", upright.size, "white")
                 upright = PIL.Image.alpha_composite(paper, upright)
-            return np.asarray(upright.convert("L"), np.float32) / 255
+            return pixels(upright)
     except PIL.UnidentifiedImageError:
         raise FileFormatError(f"{path}: not a picture ({', '.join(_FORMATS)}) nor an array (.npy, .npz)") from None
     except Exception as error:  # what Pillow raises for a damaged file depends on where the damage is

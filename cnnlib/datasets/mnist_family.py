@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cnnlib.datasets.cifar import ARCHIVES, find_archive
 from cnnlib.datasets.sources import Source, Split, find_folder, load, read, search_path
 from cnnlib.errors import ConfigError
 
@@ -116,27 +117,30 @@ def mnist_sample(*, pad: int = 0) -> Split:
 
 
 def find(name: str, *, root: str | os.PathLike[str] | None = None) -> Path | None:
-    """The folder that holds the full ``"mnist"`` or ``"fashion-mnist"`` on this machine, or None; never downloads.
+    """The folder that holds a data set on this machine, or None; never downloads.
 
-    It looks where :func:`mnist` looks, for all four files, and does not open them.
+    name: ``"mnist"``, ``"fashion-mnist"``, ``"cifar10"`` or ``"cifar100"``. It looks where :func:`mnist` and the others
+    look, for all files, and does not open them.
 
     >>> from cnnlib import datasets
     >>> datasets.find("mnist", root="/nowhere") is None
     True
     """
+    if name in ARCHIVES:
+        return find_archive(ARCHIVES[name], root)
     return find_folder(_source(name), root)
 
 
 def folders(name: str, *, root: str | os.PathLike[str] | None = None) -> list[Path]:
-    """The folders where :func:`mnist` or :func:`fashion_mnist` look, in their order; downloads go into the first.
+    """The folders where :func:`mnist` and the others look, in their order; downloads go into the first.
 
     >>> [folder.name for folder in folders("mnist", root="data")]
     ['mnist']
     """
-    return search_path(_source(name), root)
+    return search_path(ARCHIVES[name] if name in ARCHIVES else _source(name), root)
 
 
 def _source(name: str) -> Source:
     if name not in SOURCES:
-        raise ConfigError(f"unknown data set {name!r}: it can be {' or '.join(map(repr, SOURCES))}")
+        raise ConfigError(f"unknown data set {name!r}: it can be {' or '.join(map(repr, (*SOURCES, *ARCHIVES)))}")
     return SOURCES[name]

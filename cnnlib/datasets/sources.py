@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,16 @@ class Source:
     advice: str = ""
 
 
+class Placed(Protocol):
+    """What has a folder of its own where data are kept."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def folders(self) -> tuple[Path, ...]: ...
+
+
 def find_folder(source: Source, root: str | os.PathLike[str] | None = None) -> Path | None:
     """The first folder with all four files, unopened; None if there is none."""
     folders = search_path(source, root)
@@ -72,7 +82,7 @@ def load(
     return read(source, folder, pad)
 
 
-def search_path(source: Source, root: str | os.PathLike[str] | None) -> list[Path]:
+def search_path(source: Placed, root: str | os.PathLike[str] | None) -> list[Path]:
     """Where to look, in order; the first is also where a download goes."""
     if root is not None:
         return [Path(root).expanduser() / source.name]
