@@ -20,7 +20,7 @@ from tests.helpers import run_example
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 REFERENCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("reference/*.md")))
-MODULES = re.findall(r"^::: (.*)$", REFERENCE, flags=re.M)
+MODULES = re.findall(r"^::: (cnnlib\.\w+)$", REFERENCE, flags=re.M)
 NEEDS = {"onnx.md": ("onnx", "onnxruntime"), "from-scikit-learn.md": ("sklearn",)}
 GUIDES = ["index.md", "training.md", "saving.md", "speed.md", *NEEDS]
 
