@@ -285,9 +285,10 @@ class PoolAxis(NamedTuple):
 
     def counts(self, size: int, outputs: int, padded: bool = False) -> NDArray[np.int64]:
         """Return of how many places each of so many outputs is the mean."""
-        places = np.arange(outputs)[:, None] * self.stride - self.before + np.arange(self.kernel) * self.dilation
+        start = np.arange(outputs, dtype=np.int64) * self.stride - self.before
         first, end = (-self.before, size + self.after) if padded else (0, size)
-        inside: NDArray[np.int64] = np.count_nonzero((places >= first) & (places < end), axis=1)
+        before, until = ((-((start - edge) // self.dilation)).clip(0, self.kernel) for edge in (first, end))
+        inside: NDArray[np.int64] = until - before
         return inside
 
 

@@ -181,6 +181,18 @@ def test_dilated_and_lopsided_windows_by_loops(settings: Any, rng: np.random.Gen
         assert np.isclose(means[True][0, c, i, j], sum(inside) / max(1, counted))
 
 
+def test_windows_far_larger_than_the_image_take_no_memory(rng: np.random.Generator) -> None:
+    """Sizes as a hostile file may have them: nothing is padded, and no tap outside is walked over."""
+    x = normal(rng, 1, 2, 3, 4)
+    far = 2**29
+    y = MaxPool2d((2, 3), (far, far), dilation=(far, 1), ceil_mode=True).forward(x)
+    np.testing.assert_array_equal(y, x[:, :, :1, :3].max(axis=3, keepdims=True))
+    for dilation in (1, 2):  # by the kernel, and by the definition
+        pool = AvgPool2d((far, 2), (far, 1), 0, False, ceil_mode=True, dilation=(1, dilation))
+        wanted = (x[..., :-dilation] + x[..., dilation:]).mean(axis=2, keepdims=True) / 2
+        np.testing.assert_allclose(pool.forward(x), wanted)
+
+
 def test_winners_of_dilated_windows_are_not_kept(rng: np.random.Generator) -> None:
     with pytest.raises(ConfigError, match="dilat"):
         functional.max_pool2d_winners(normal(rng, 1, 1, 5, 5), 2, dilation=2)

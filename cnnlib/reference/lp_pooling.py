@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnnlib.reference.shared import Array, deliver
-from cnnlib.reference.windows import pool_padded, pool_unpadded, pool_windows, taps
+from cnnlib.reference.windows import pool_taps
 from cnnlib.shapes import IntPair, PoolPadding, pool2d_output_shape, pool2d_windows
 
 __all__ = ["lp_pool2d", "lp_pool2d_backward"]
@@ -30,8 +30,8 @@ def lp_pool2d(
     shape = pool2d_output_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
     result = np.zeros(shape, x.dtype)
-    for tap in taps(pool_windows(pool_padded(x, shape, axes), shape, axes)):
-        result += np.abs(tap) ** norm_type
+    for _, outputs, pixels in pool_taps(x.shape, shape, axes):
+        result[outputs] += np.abs(x[pixels]) ** norm_type
     return deliver(result ** (1 / norm_type), out)
 
 
@@ -59,7 +59,7 @@ def lp_pool2d_backward(
     """
     shape, axes = grad_output.shape, pool2d_windows(kernel_size, stride, padding, dilation)
     share = grad_output * np.where(y == 0, 0, np.where(y == 0, 1, y) ** (1 - norm_type))
-    padded = pool_padded(np.zeros_like(x), shape, axes)
-    for pixels in taps(pool_windows(padded, shape, axes, writeable=True)):
-        pixels += share
-    return deliver(pool_unpadded(padded, x.shape, axes) * np.abs(x) ** (norm_type - 1) * np.sign(x), out)
+    sums = np.zeros_like(x)
+    for _, outputs, pixels in pool_taps(x.shape, shape, axes):
+        sums[pixels] += share[outputs]
+    return deliver(sums * np.abs(x) ** (norm_type - 1) * np.sign(x), out)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cnnlib.reference.shared import Array, deliver
-from cnnlib.reference.windows import Axes, pool_padded, pool_unpadded, pool_windows, taps
-from cnnlib.shapes import IntPair, PoolPadding, pool2d_output_shape, pool2d_windows
+from cnnlib.reference.windows import pool_taps
+from cnnlib.shapes import IntPair, PoolAxis, PoolPadding, pool2d_output_shape, pool2d_windows
 
 __all__ = ["avg_pool2d", "avg_pool2d_backward", "max_pool2d", "max_pool2d_backward"]
 
@@ -37,8 +37,8 @@ def max_pool2d(
     shape = pool2d_output_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
     result = np.full(shape, -np.inf, x.dtype)
-    for tap in taps(pool_windows(pool_padded(x, shape, axes, fill=-np.inf), shape, axes)):
-        np.maximum(result, tap, out=result)
+    for _, outputs, pixels in pool_taps(x.shape, shape, axes):
+        result[outputs] = np.maximum(result[outputs], x[pixels])
     return deliver(result, out)
 
 
@@ -62,18 +62,17 @@ def max_pool2d_backward(
     [[0.0, 5.0], [0.0, 0.0]]
     """
     shape, axes = grad_output.shape, pool2d_windows(kernel_size, stride, padding, dilation)
-    windows = pool_windows(pool_padded(x, shape, axes), shape, axes)
-    inside = pool_windows(pool_padded(np.ones((1, 1, *x.shape[2:]), bool), shape, axes), shape, axes)
     best = np.full(shape, -np.inf, x.dtype)
     winner = np.full(shape, -1)
-    for tap, (value, valid) in enumerate(zip(taps(windows), taps(inside), strict=True)):
-        better = valid & ((value > best) | np.isnan(value) | (winner < 0))
-        best = np.where(better, value, best)
-        winner = np.where(better, tap, winner)
-    padded = pool_padded(np.zeros_like(x), shape, axes)
-    for tap, pixels in enumerate(taps(pool_windows(padded, shape, axes, writeable=True))):
-        pixels += np.where(winner == tap, grad_output, 0)
-    return deliver(pool_unpadded(padded, x.shape, axes), out)
+    for tap, outputs, pixels in pool_taps(x.shape, shape, axes):
+        value = x[pixels]
+        better = (value > best[outputs]) | np.isnan(value) | (winner[outputs] < 0)
+        best[outputs] = np.where(better, value, best[outputs])
+        winner[outputs] = np.where(better, tap, winner[outputs])
+    grad_x = np.zeros_like(x)
+    for tap, outputs, pixels in pool_taps(x.shape, shape, axes):
+        grad_x[pixels] += np.where(winner[outputs] == tap, grad_output[outputs], 0)
+    return deliver(grad_x, out)
 
 
 def avg_pool2d(
@@ -98,8 +97,8 @@ def avg_pool2d(
     shape = pool2d_output_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
     result = np.zeros(shape, x.dtype)
-    for tap in taps(pool_windows(pool_padded(x, shape, axes), shape, axes)):
-        result += tap
+    for _, outputs, pixels in pool_taps(x.shape, shape, axes):
+        result[outputs] += x[pixels]
     result /= _counts(x.shape, shape, axes, count_include_pad, x.dtype)
     return deliver(result, out)
 
@@ -126,13 +125,19 @@ def avg_pool2d_backward(
     x_shape = x.shape if isinstance(x, np.ndarray) else tuple(x)
     shape, axes = grad_output.shape, pool2d_windows(kernel_size, stride, padding, dilation)
     share = grad_output / _counts(x_shape, shape, axes, count_include_pad, grad_output.dtype)
-    padded = pool_padded(np.zeros(x_shape, grad_output.dtype), shape, axes)
-    for pixels in taps(pool_windows(padded, shape, axes, writeable=True)):
-        pixels += share
-    return deliver(pool_unpadded(padded, x_shape, axes), out)
+    grad_x = np.zeros(x_shape, grad_output.dtype)
+    for _, outputs, pixels in pool_taps(x_shape, shape, axes):
+        grad_x[pixels] += share[outputs]
+    return deliver(grad_x, out)
 
 
-def _counts(x_shape: tuple[int, ...], shape: tuple[int, ...], axes: Axes, padded: bool, dtype: np.dtype[Any]) -> Array:
+def _counts(
+    x_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    axes: tuple[PoolAxis, PoolAxis],
+    padded: bool,
+    dtype: np.dtype[Any],
+) -> Array:
     """Return what a window's sum is divided by, H' × W'; 1 where dilated windows have no pixel at all."""
     rows, columns = (
         axis.counts(size, outputs, padded) for size, outputs, axis in zip(x_shape[2:], shape[2:], axes, strict=True)

@@ -6,6 +6,7 @@ Tap (p, q) of every window, taken together, is a strided view of the padded imag
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import EllipsisType
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -13,9 +14,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from cnnlib.reference.shared import Array
 from cnnlib.shapes import PoolAxis
 
-__all__ = ["Axes", "pad", "pool_padded", "pool_unpadded", "pool_windows", "taps", "unpad", "windows_of"]
+__all__ = ["pad", "pool_taps", "taps", "unpad", "windows_of"]
 
-Axes = tuple[PoolAxis, PoolAxis]
+Place = tuple[EllipsisType, slice, slice]
 
 
 def pad(x: Array, paddings: tuple[int, int], fill: float = 0) -> Array:
@@ -50,22 +51,32 @@ def unpad(padded: Array, paddings: tuple[int, int]) -> Array:
     return padded[:, :, top : padded.shape[2] - top, left : padded.shape[3] - left]
 
 
-def pool_padded(x: Array, shape: tuple[int, ...], axes: Axes, fill: float = 0) -> Array:
-    """Return images with as much `fill` around them as outputs of that shape read."""
-    rims = [
-        (axis.before, max(0, (outputs - 1) * axis.stride + axis.reach - axis.before - size))
-        for size, outputs, axis in zip(x.shape[2:], shape[2:], axes, strict=True)
-    ]
-    return np.pad(x, ((0, 0), (0, 0), *rims), constant_values=fill)
+def pool_taps(
+    x_shape: tuple[int, ...], shape: tuple[int, ...], axes: tuple[PoolAxis, PoolAxis]
+) -> Iterator[tuple[int, Place, Place]]:
+    """Yield each tap's number in row-major order, and which outputs read through it which pixels of the image.
+
+    Images (N, C, H, W) are read at [outputs] and [pixels] of equal sizes; what lies outside of the image is no pixel.
+    """
+    rows, columns = (
+        [
+            (tap, *meeting)
+            for tap in range(min(axis.kernel, (size - 1 + axis.before) // axis.dilation + 1))
+            if (meeting := _meeting(axis, tap, size, outputs))
+        ]
+        for axis, size, outputs in zip(axes, x_shape[2:], shape[2:], strict=True)
+    )
+    for row, down, above in rows:
+        for column, across, left in columns:
+            yield row * axes[1].kernel + column, (..., down, across), (..., above, left)
 
 
-def pool_windows(padded: Array, shape: tuple[int, ...], axes: Axes, writeable: bool = False) -> Array:
-    """Return the windows (N, C, KH, KW, H', W') of outputs of that shape, a view."""
-    kernels, strides, dilations = ((axes[0][i], axes[1][i]) for i in (0, 1, 4))
-    return windows_of(padded, kernels, strides, dilations, writeable)[..., : shape[2], : shape[3]]
-
-
-def pool_unpadded(padded: Array, x_shape: tuple[int, ...], axes: Axes) -> Array:
-    """Return the image without what is around it."""
-    top, left = axes[0].before, axes[1].before
-    return padded[:, :, top : top + x_shape[2], left : left + x_shape[3]]
+def _meeting(axis: PoolAxis, tap: int, size: int, outputs: int) -> tuple[slice, slice] | None:
+    """Return which outputs along an axis read which pixels through a tap of their windows; None if there are none."""
+    from_edge = tap * axis.dilation - axis.before  # of output 0
+    first = max(0, -(from_edge // axis.stride))
+    last = min(outputs, (size - 1 - from_edge) // axis.stride + 1)
+    if first >= last:
+        return None
+    begin = first * axis.stride + from_edge
+    return slice(first, last), slice(begin, begin + (last - first - 1) * axis.stride + 1, axis.stride)
