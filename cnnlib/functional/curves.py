@@ -1,6 +1,7 @@
 """Activations that bend, bound or lift each number, and their gradients. Any shape; `out` may be either array.
 
-Values are within 4 units of the last place of the true ones, but e^-|x| counts as 0 below the normal numbers.
+Values are within 4 units of the last place of the true ones (hardsigmoid: of 1), but e^-|x| counts as 0 below the
+normal numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the activations share that are a fixed function of each number."""
+"""What layers share that are a fixed function of their input, alike at each place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Elementwise"]
 
 
 class Elementwise(Layer):
-    """Base of layers y = f(x), element by element, that backward needs x for.
+    """Base of layers y = f(x) without parameters, alike at each place of an image, that backward needs x for.
 
     A subclass names f and its gradient, a pair of `cnnlib.functional`, and gives the settings that both take.
     """
