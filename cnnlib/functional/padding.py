@@ -39,7 +39,7 @@ def pad(x: Array, padding: PadPairs, mode: str = "constant", value: float = 0.0,
         return result
     for axis, (before, after) in enumerate(pairs):
         if before or after:
-            x = np.take(x, read_places(x.shape[axis], before, after, mode), axis)
+            x = _unfolded(x, axis, before, after, mode)
     np.copyto(result, x)
     return result
 
@@ -110,13 +110,25 @@ def _common(shape: Sequence[int], pairs: list[tuple[int, int]]) -> tuple[tuple[s
     return outside, inside
 
 
+def _unfolded(x: Array, axis: int, before: int, after: int, mode: str) -> Array:
+    """Return x with one axis padded: what stays as a whole, what comes from elsewhere place by place."""
+    places = read_places(x.shape[axis], before, after, mode)
+    padded = np.empty((*x.shape[:axis], len(places), *x.shape[axis + 1 :]), x.dtype)
+    (there,), (here,) = _common((x.shape[axis],), [(before, after)])
+    at = (slice(None),) * axis
+    padded[(*at, there)] = x[(*at, here)]
+    for place in (*range(there.start), *range(there.stop, len(places))):
+        padded[(*at, place)] = x[(*at, places[place])]
+    return padded
+
+
 def _folded(grad: Array, axis: int, size: int, before: int, after: int, mode: str) -> Array:
     """Return the gradient of an axis of `size` from that of the padded one."""
-    moved = np.moveaxis(grad, axis, 0)
-    folded = np.zeros((size, *moved.shape[1:]), grad.dtype)
-    (there,), (here,) = _common((size,), [(before, after)])
-    folded[here] = moved[there]
     places = read_places(size, before, after, mode)
+    folded = np.zeros((*grad.shape[:axis], size, *grad.shape[axis + 1 :]), grad.dtype)
+    (there,), (here,) = _common((size,), [(before, after)])
+    at = (slice(None),) * axis
+    folded[(*at, here)] = grad[(*at, there)]
     for place in (*range(there.start), *range(there.stop, len(places))):
-        folded[places[place]] += moved[place]
-    return np.moveaxis(folded, 0, axis)
+        folded[(*at, places[place])] += grad[(*at, place)]
+    return folded
