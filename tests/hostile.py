@@ -35,6 +35,7 @@ from cnnlib.optim import SGD
 from cnnlib.tensor_file import NUMBERS
 from cnnlib.trainer import Trainer
 from tests.helpers import Array
+from tests.rows import ROWS
 
 NAME = "hostile"
 
@@ -85,6 +86,21 @@ def every_layer(dtype: type = np.float32) -> Model:
     return Model([a, b], {"classes": layers.Softmax()(mixed), "raw": top})
 
 
+def others() -> Model:
+    """Return the layers that have no place there, each by itself, as outputs of one model."""
+    known = {type(layer).__name__ for layer in every_layer().layers.values()}
+    inputs: list[Any] = []
+    outputs: dict[str, Any] = {}
+    for row in ROWS.values():
+        layer = row.make(dtype=np.float32) if row.parameters else row.make()
+        kind = type(layer).__name__
+        if kind not in known | set(outputs):
+            own = [Input(shape, f"{kind}_{i}") for i, shape in enumerate(row.shapes)]
+            inputs += own
+            outputs[kind] = layer(*own)
+    return Model(inputs, outputs)
+
+
 def chain() -> Sequential:
     return Sequential(
         layers.Conv2d(1, 2, 3, rng=0),
@@ -105,7 +121,7 @@ def file_of(state: dict[str, Array], metadata: dict[str, str]) -> bytes:
     return bytes(to_bytes(state, metadata))
 
 
-MODELS = [every_layer(), chain()]
+MODELS = [every_layer(), chain(), others()]
 FILES = [file_of(*saved(model)) for model in MODELS]
 # Parameters of all models by the names of their layers, so that any architecture finds those that it asks for.
 STATE = {name: array for model in MODELS for name, array in model.state_dict().items()}
