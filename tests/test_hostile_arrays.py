@@ -168,7 +168,7 @@ def runner(name: str, argument: str) -> tuple[Callable[[Any], Any], Array]:
 
 def test_every_public_function_has_a_row() -> None:
     public = {name for name in vars(functional) if callable(getattr(functional, name)) and not name.startswith("_")}
-    assert set(FUNCTIONS) | {"as_input"} == public >= set(functional.__all__)
+    assert set(FUNCTIONS) | {"as_input", "warp"} == public >= set(functional.__all__)
     for name in FUNCTIONS:
         assert not isinstance(outcome(lambda name=name: compute(name, arguments(name))), CNNError), name
 

@@ -60,6 +60,19 @@ def same(model: Model, path: Path, *shapes: tuple[int, ...], dtype: type = np.fl
 
 
 LAYERS: dict[str, list[tuple[Layer, list[tuple[int, ...]]]]] = {
+    "ArgMax": [(layers.ArgMax(), [VECTOR]), (layers.ArgMax(2, True, True), [PICTURE])],
+    "Bias": [(layers.Bias(7), [VECTOR]), (layers.Bias((6, 1, 1)), [PICTURE])],
+    "Cast": [(layers.Cast("float16"), [VECTOR]), (layers.Cast("float64"), [PICTURE])],
+    "Expand": [(layers.Expand((3, 7)), [VECTOR]), (layers.Expand((2, 6, 9, 11)), [PICTURE])],
+    "MatMul": [(layers.MatMul(), [PICTURE, (6, 11, 4)])],
+    "Max": [(layers.Max((2, 3)), [PICTURE]), (layers.Max(1, True), [PICTURE])],
+    "Mean": [(layers.Mean((2, 3)), [PICTURE]), (layers.Mean(1, True), [PICTURE])],
+    "Permute": [(layers.Permute((2, 3, 1)), [PICTURE])],
+    "Power": [(layers.Power(2), [PICTURE])],
+    "Reshape": [(layers.Reshape((11, -1, 3)), [PICTURE])],
+    "Scale": [(layers.Scale(7), [VECTOR]), (layers.Scale((6, 1, 1)), [PICTURE])],
+    "Slice": [(layers.Slice([(1, 4), None, (None, None, -2)]), [PICTURE]), (layers.Slice([(-3, -1)]), [VECTOR])],
+    "Take": [(layers.Take([3, 0, -1]), [PICTURE]), (layers.Take([[1, 2], [0, 0]], 3), [PICTURE])],
     "AdaptiveAvgPool2d": [(layers.AdaptiveAvgPool2d(k), [PICTURE]) for k in (3, (4, 5), 1)],
     "AdaptiveMaxPool2d": [(layers.AdaptiveMaxPool2d(k), [PICTURE]) for k in (3, (4, 5), 1)],
     "Add": [(layers.Add(), [VECTOR] * 3), (layers.Add(), [PICTURE] * 2)],

@@ -6,7 +6,7 @@ from cnnlib.layers.adaptive_max import AdaptiveMaxPool2d, GlobalMaxPool2d
 from cnnlib.layers.arithmetic import Divide, Multiply, Subtract
 from cnnlib.layers.base import Layer, Parameter
 from cnnlib.layers.bounded import Hardsigmoid, Hardtanh, ReLU6
-from cnnlib.layers.constants import Affine, Reciprocal
+from cnnlib.layers.constants import Affine, Cast, Power, Reciprocal
 from cnnlib.layers.conv import Conv1d, Conv2d
 from cnnlib.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d
 from cnnlib.layers.curves import ELU, SELU, Softplus, Softsign
@@ -15,6 +15,7 @@ from cnnlib.layers.gates import GELU, Hardswish, Mish, SiLU
 from cnnlib.layers.group_norm import GroupNorm
 from cnnlib.layers.instance_norm import InstanceNorm1d, InstanceNorm2d
 from cnnlib.layers.layer_norm import LayerNorm
+from cnnlib.layers.learned import Bias, Scale
 from cnnlib.layers.linear import Linear
 from cnnlib.layers.local_response import LocalResponseNorm
 from cnnlib.layers.lp_pooling import LPPool1d, LPPool2d
@@ -24,10 +25,13 @@ from cnnlib.layers.padding import Pad
 from cnnlib.layers.padding2d import CircularPad2d, ConstantPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d
 from cnnlib.layers.pooling import AvgPool2d, MaxPool2d
 from cnnlib.layers.pooling1d import AvgPool1d, MaxPool1d
+from cnnlib.layers.product import MatMul
 from cnnlib.layers.rectifier import LeakyReLU, PReLU
+from cnnlib.layers.reduce import ArgMax, Max, Mean
 from cnnlib.layers.registry import register, registered
-from cnnlib.layers.reshape import Flatten
+from cnnlib.layers.reshape import Expand, Flatten, Permute, Reshape
 from cnnlib.layers.resize import Resize
+from cnnlib.layers.select import Slice, Take
 from cnnlib.layers.shuffle import DepthToSpace, PixelShuffle, PixelUnshuffle, SpaceToDepth
 from cnnlib.layers.smooth import Sigmoid, Tanh
 from cnnlib.layers.softmax import LogSoftmax, Softmax
@@ -42,10 +46,13 @@ __all__ = [
     "AdaptiveMaxPool2d",
     "Add",
     "Affine",
+    "ArgMax",
     "AvgPool1d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bias",
+    "Cast",
     "CircularPad2d",
     "Concat",
     "ConstantPad2d",
@@ -57,6 +64,7 @@ __all__ = [
     "Divide",
     "Dropout",
     "Dropout2d",
+    "Expand",
     "Flatten",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
@@ -74,29 +82,38 @@ __all__ = [
     "Linear",
     "LocalResponseNorm",
     "LogSoftmax",
+    "MatMul",
+    "Max",
     "MaxPool1d",
     "MaxPool2d",
+    "Mean",
     "Mish",
     "Multiply",
     "PReLU",
     "Pad",
     "Parameter",
+    "Permute",
     "PixelShuffle",
     "PixelUnshuffle",
+    "Power",
     "ReLU",
     "ReLU6",
     "Reciprocal",
     "ReflectionPad2d",
     "ReplicationPad2d",
+    "Reshape",
     "Resize",
+    "Scale",
     "SiLU",
     "Sigmoid",
+    "Slice",
     "Softmax",
     "Softplus",
     "Softsign",
     "SpaceToDepth",
     "Standardize",
     "Subtract",
+    "Take",
     "Tanh",
     "Upsample",
     "ZeroPad2d",

@@ -14,7 +14,20 @@ from cnnlib.graph import Shape, shape_text
 if TYPE_CHECKING:
     from cnnlib.layers.base import Layer
 
-__all__ = ["Array", "as_given", "check_arity", "check_arrays", "check_gradient", "check_rank", "count", "float_dtype"]
+__all__ = [
+    "Array",
+    "as_given",
+    "check_arity",
+    "check_arrays",
+    "check_gradient",
+    "check_rank",
+    "count",
+    "float_dtype",
+    "int_array",
+    "int_tuple",
+    "put",
+    "sample_axis",
+]
 
 Array = NDArray[Any]
 
@@ -79,11 +92,46 @@ def count(value: Any, name: str) -> int:
     return int(value)
 
 
+def sample_axis(value: Any) -> int:
+    """Return an axis of a sample, counted from 1, else raise ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ConfigError(f"axis = {value!r}: expected an int of at least 1; axis 0 is the batch")
+    return int(value)
+
+
+def int_tuple(values: Any, name: str, least: int) -> tuple[int, ...]:
+    """Return an int, or a sequence of them, as a tuple; raise ConfigError for anything else or below `least`."""
+    given = tuple(values) if isinstance(values, (list, tuple)) else (values,)
+    for value in given:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ConfigError(f"{name} = {values!r}: expected an int of at least {least}, or a tuple of them")
+    return tuple(int(value) for value in given)
+
+
+def int_array(values: Any, name: str) -> NDArray[np.int64]:
+    """Return ints, nested or not, as an array that is not empty, else raise ConfigError."""
+    try:
+        array = np.array(values)
+    except (ValueError, TypeError):
+        array = np.array([])
+    if array.dtype.kind not in "iu" or not array.size:
+        raise ConfigError(f"{name} = {values!r}: expected ints, or a list of them, not empty")
+    return array.astype(np.int64)
+
+
 def as_given(value: Any) -> Any:
     """Return a setting as it is kept and as a file can hold it: a pair as a tuple, NumPy's integers as ints."""
     if isinstance(value, (list, tuple)):
         return tuple(as_given(item) for item in value)
     return int(value) if isinstance(value, np.integer) else value
+
+
+def put(values: Array, out: Array | None) -> Array:
+    """Return `values` as a contiguous array, in `out` if it is given."""
+    if out is None:
+        return np.ascontiguousarray(values)
+    np.copyto(out, values)
+    return out
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:

@@ -10,6 +10,7 @@ from cnnlib import functional
 from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.graph import Shape, shape_text
 from cnnlib.layers.base import Array, Layer, Needs, Outs
+from cnnlib.layers.checks import put
 from cnnlib.layers.registry import register
 
 __all__ = ["Add", "Concat", "alike"]
@@ -105,15 +106,8 @@ class Concat(Layer):
         lead = (slice(None),) * self.axis
         pieces = [dy[(*lead, slice(end - size, end))] for size, end in zip(saved, ends, strict=True)]
         return tuple(
-            _copied(piece, out) if needed else None for piece, needed, out in zip(pieces, needs, outs, strict=True)
+            put(piece, out) if needed else None for piece, needed, out in zip(pieces, needs, outs, strict=True)
         )
 
     def describe(self) -> str:
         return "Concat" if self.axis == 1 else f"Concat (axis={self.axis})"
-
-
-def _copied(piece: Array, out: Array | None) -> Array:
-    if out is None:
-        return piece.copy()
-    np.copyto(out, piece)
-    return out

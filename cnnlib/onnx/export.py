@@ -84,6 +84,7 @@ class Writer:
 
         self._helper = helper
         self.dtype = dtype
+        self.kind = helper.np_dtype_to_tensor_dtype(dtype)
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.shape: Shape = ()
@@ -120,8 +121,7 @@ class Writer:
 
     def typed(self, name: str, shape: Shape) -> Any:
         """Return the description of an input or output."""
-        kind = self._helper.np_dtype_to_tensor_dtype(self.dtype)
-        return self._helper.make_tensor_value_info(name, kind, ["N", *shape])
+        return self._helper.make_tensor_value_info(name, self.kind, ["N", *shape])
 
     def unique(self, name: str) -> str:
         """Return the name, with a number if it is taken."""
@@ -398,6 +398,58 @@ def _local_response(to: Writer, layer: Any, xs: list[str]) -> str:
     return to.node("Div", *xs, to.node("Pow", d, to.constant("beta", layer.beta)))
 
 
+def _argmax(to: Writer, layer: Any, xs: list[str]) -> str:
+    settings = {"axis": layer.axis, "keepdims": int(layer.keepdims), "select_last_index": int(layer.last)}
+    return to.node("Cast", to.node("ArgMax", *xs, **settings), to=to.kind)
+
+
+def _reduce(operator: str) -> Callable[[Writer, Any, list[str]], str]:
+    return lambda to, layer, xs: to.node(operator, *xs, axes=list(layer.axis), keepdims=int(layer.keepdims))
+
+
+def _cast(to: Writer, layer: Any, xs: list[str]) -> str:
+    from onnx import helper
+
+    return to.node("Cast", to.node("Cast", *xs, to=helper.np_dtype_to_tensor_dtype(np.dtype(layer.to))), to=to.kind)
+
+
+def _expand(to: Writer, layer: Any, xs: list[str]) -> str:
+    aligned = [0, *(1 for _ in layer.shape[len(to.shape) :]), *to.shape]
+    x = to.node("Reshape", *xs, to.constant("aligned", aligned, integers=True))
+    return to.node("Expand", x, to.constant("shape", [1, *layer.shape], integers=True))
+
+
+def _reshape(to: Writer, layer: Any, xs: list[str]) -> str:
+    return to.node("Reshape", *xs, to.constant("shape", [0, *layer.output_shape(to.shape)], integers=True))
+
+
+def _slice(to: Writer, layer: Any, xs: list[str]) -> str:
+    cuts = [one.indices(size) for one, size in zip(layer.slices, to.shape, strict=False)]
+    # Of a backward range that takes the first element, too, the end lies before it: -1 would be the last.
+    ends = [stop if stop >= 0 else -size - 1 for (_, stop, _), size in zip(cuts, to.shape, strict=False)]
+    given = {
+        "starts": [start for start, _, _ in cuts],
+        "ends": ends,
+        "axes": list(range(1, len(cuts) + 1)),
+        "steps": [step for _, _, step in cuts],
+    }
+    return to.node("Slice", *xs, *(to.constant(name, value, integers=True) for name, value in given.items()))
+
+
+def _take(to: Writer, layer: Any, xs: list[str]) -> str:
+    return to.node("Gather", *xs, to.constant("indices", layer.indices, integers=True), axis=layer.axis)
+
+
+def _with_constant(operator: str, name: str) -> Callable[[Writer, Any, list[str]], str]:
+    """Of a parameter or a setting of that name."""
+
+    def write(to: Writer, layer: Any, xs: list[str]) -> str:
+        value = getattr(layer, name)
+        return to.node(operator, *xs, to.constant(name, getattr(value, "data", value)))
+
+    return write
+
+
 def _chain(operator: str) -> Callable[[Writer, Any, list[str]], str]:
     return lambda to, layer, xs: to.chain(operator, xs)
 
@@ -412,55 +464,68 @@ WRITERS: dict[type[Layer], Callable[[Writer, Any, list[str]], str]] = {
     layers.AdaptiveMaxPool2d: _adaptive("ReduceMax"),
     layers.Add: _chain("Add"),
     layers.Affine: _affine,
+    layers.ArgMax: _argmax,
     layers.AvgPool1d: _avg_pool,
     layers.AvgPool2d: _avg_pool,
     layers.BatchNorm1d: _batch_norm,
     layers.BatchNorm2d: _batch_norm,
+    layers.Bias: _with_constant("Add", "bias"),
+    layers.Cast: _cast,
     layers.Concat: lambda to, layer, xs: to.node("Concat", *xs, axis=layer.axis),
     layers.Conv1d: _conv,
     layers.Conv2d: _conv,
     layers.ConvTranspose1d: _conv_transpose,
     layers.ConvTranspose2d: _conv_transpose,
-    layers.Divide: _chain("Div"),
     layers.DepthToSpace: _depth_to_space,
-    layers.PixelShuffle: _depth_to_space,
-    layers.PixelUnshuffle: _space_to_depth,
-    layers.SpaceToDepth: _space_to_depth,
+    layers.Divide: _chain("Div"),
     layers.Dropout: lambda to, layer, xs: xs[0],
     layers.ELU: lambda to, layer, xs: to.node("Elu", *xs, alpha=layer.alpha),
+    layers.Expand: _expand,
     layers.Flatten: _plain("Flatten", axis=1),
     layers.GELU: _gelu,
     layers.GlobalAvgPool2d: lambda to, layer, xs: to.node("Flatten", to.node("GlobalAveragePool", *xs), axis=1),
+    layers.GlobalMaxPool2d: lambda to, layer, xs: to.node("Flatten", to.node("GlobalMaxPool", *xs), axis=1),
     layers.GroupNorm: _group_norm,
     layers.Hardsigmoid: lambda to, layer, xs: to.node("HardSigmoid", *xs, alpha=layer.alpha, beta=layer.beta),
     layers.Hardswish: _plain("HardSwish"),
     layers.Hardtanh: _hardtanh,
-    layers.Mish: _gated("Softplus", "Tanh"),
-    layers.GlobalMaxPool2d: lambda to, layer, xs: to.node("Flatten", to.node("GlobalMaxPool", *xs), axis=1),
-    layers.LPPool1d: _lp_pool,
-    layers.LPPool2d: _lp_pool,
     layers.InstanceNorm1d: _instance_norm,
     layers.InstanceNorm2d: _instance_norm,
+    layers.LPPool1d: _lp_pool,
+    layers.LPPool2d: _lp_pool,
     layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: lambda to, layer, xs: to.node("LeakyRelu", *xs, alpha=layer.negative_slope),
     layers.Linear: _linear,
     layers.LocalResponseNorm: _local_response,
     layers.LogSoftmax: lambda to, layer, xs: to.node("LogSoftmax", *xs, axis=layer.dim),
+    layers.MatMul: _plain("MatMul"),
+    layers.Max: _reduce("ReduceMax"),
     layers.MaxPool1d: _max_pool,
     layers.MaxPool2d: _max_pool,
+    layers.Mean: _reduce("ReduceMean"),
+    layers.Mish: _gated("Softplus", "Tanh"),
     layers.Multiply: _chain("Mul"),
     layers.PReLU: _prelu,
     layers.Pad: _pad,
+    layers.Permute: lambda to, layer, xs: to.node("Transpose", *xs, perm=[0, *layer.dims]),
+    layers.PixelShuffle: _depth_to_space,
+    layers.PixelUnshuffle: _space_to_depth,
+    layers.Power: _with_constant("Pow", "exponent"),
     layers.ReLU: _plain("Relu"),
     layers.Reciprocal: lambda to, layer, xs: to.node("Div", to.constant("numerator", layer.numerator), *xs),
-    layers.SELU: lambda to, layer, xs: to.node("Selu", *xs, alpha=layer.alpha, gamma=layer.gamma),
-    layers.SiLU: _gated("Sigmoid"),
+    layers.Reshape: _reshape,
     layers.Resize: _resize,
+    layers.SELU: lambda to, layer, xs: to.node("Selu", *xs, alpha=layer.alpha, gamma=layer.gamma),
+    layers.Scale: _with_constant("Mul", "weight"),
+    layers.SiLU: _gated("Sigmoid"),
     layers.Sigmoid: _plain("Sigmoid"),
+    layers.Slice: _slice,
     layers.Softmax: lambda to, layer, xs: to.node("Softmax", *xs, axis=layer.dim),
     layers.Softplus: _softplus,
     layers.Softsign: _plain("Softsign"),
+    layers.SpaceToDepth: _space_to_depth,
     layers.Standardize: _standardize,
     layers.Subtract: _chain("Sub"),
+    layers.Take: _take,
     layers.Tanh: _plain("Tanh"),
 }
