@@ -19,6 +19,7 @@ __all__ = [
     "NonFiniteError",
     "ShapeError",
     "TrainingError",
+    "UnsupportedError",
 ]
 
 
@@ -88,3 +89,7 @@ class MissingExtraError(CNNError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}: pip install 'cnnlib[{extra}]'")
+
+
+class UnsupportedError(CNNError, NotImplementedError):
+    """A file asks for something that exists but that cnnlib does not have; the message lists what."""

@@ -86,6 +86,8 @@ def test_optional_packages_are_imported_on_use() -> None:
     for path in MODULES:
         if path.parent.name == "sklearn" and path.name.startswith("_") and path.name != "__init__.py":
             continue  # classes of scikit-learn's kind, which the package imports on use
+        if path == PACKAGE / "onnx" / "backend.py":
+            continue  # a class of onnx's kind, in a module that is imported on use
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in tree.body:
             names = {node.module} if isinstance(node, ast.ImportFrom) else set()

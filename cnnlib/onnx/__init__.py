@@ -1,5 +1,9 @@
-"""ONNX: models out. The package `onnx` is needed (the extra of that name), and imported on use."""
+"""ONNX: models out and in. The package `onnx` is needed (the extra of that name), and imported on use.
+
+`cnnlib.onnx.backend` is cnnlib with the interface of ONNX's backends.
+"""
 
 from cnnlib.onnx.export import export_onnx
+from cnnlib.onnx.load import load, supported_operators
 
-__all__ = ["export_onnx"]
+__all__ = ["export_onnx", "load", "supported_operators"]
