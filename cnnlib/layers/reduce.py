@@ -69,9 +69,8 @@ class Max(_Reduction):
     """The largest along axes: ``Max((2, 3))`` of N × C × H × W is N × C. A NaN is the largest.
 
     Forward: y = max x over the elements that become one. Backward: ∂J/∂x is ∂J/∂y where the largest was, the first in
-        dx = np.broadcast_to(self._spread(dy, saved) / averaged, saved).astype(dy.dtype)
-        return (put(dx, outs[0]),)
-     largest's place.
+    row-major order if several are, and 0 elsewhere. axis, keepdims, Input and Output: as in `Mean`.
+    Saved for backward: the place of the largest.
 
     >>> largest = Max(1)
     >>> largest.forward(np.array([[3.0, 8.0, 8.0]]), training=True).tolist()
