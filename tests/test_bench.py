@@ -84,6 +84,8 @@ def test_every_kernel_of_functional_has_a_layer() -> None:
     operations -= {*CURVES, "log_softmax"}  # one kernel with sigmoid and tanh; softmax's loop
     operations -= {"group_norm", "layer_norm"}  # batch_norm's kernels
     operations -= {"local_response_norm"}  # not timed yet
+    operations -= {"conv_transpose2d"}  # conv2d's kernels with their roles changed
+    operations -= {"lp_pool2d", "pad", "resize", "depth_to_space", "space_to_depth"}  # in NumPy or around other kernels
     assert operations == set(PASSES) == {layer.kind for layer in LAYERS.values()}
 
 
