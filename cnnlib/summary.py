@@ -84,14 +84,14 @@ def receptive_fields(graph: Graph) -> list[Fields]:
         if node.layer is None:
             fields.append((ReceptiveField(), ReceptiveField()) if len(node.shape) == 3 else _NONE)
         else:
-            fields.append(_field(node.layer, [fields[source] for source in sources]))
+            inputs = [fields[source] for source in sources]
+            whole = node.layer.sees_whole(graph.nodes[sources[0]].shape) or _WHOLE in inputs
+            fields.append(_WHOLE if whole else _field(node.layer, inputs))
     return fields
 
 
 def _field(layer: Layer, inputs: Sequence[Fields]) -> Fields:
     """Return what the layer's outputs see of the model's input, given what its inputs see."""
-    if layer.sees_all or _WHOLE in inputs:
-        return _WHOLE
     height, width = [], []
     for field in inputs:
         if isinstance(field, str):

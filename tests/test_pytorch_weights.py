@@ -34,6 +34,10 @@ ALIKE: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("BatchNorm2d", (5,), {"momentum": 0.3, "eps": 1e-3}),
     ("PReLU", (), {}),
     ("PReLU", (7,), {}),
+    ("GroupNorm", (2, 6), {}),
+    ("LayerNorm", ([4, 3],), {"bias": False}),
+    ("InstanceNorm1d", (5,), {}),
+    ("InstanceNorm2d", (5,), {"affine": True}),
 ]
 
 

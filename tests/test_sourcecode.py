@@ -36,6 +36,7 @@ CEILINGS = {
     "cnnlib/functional/*.py": 220,
     "cnnlib/reference/*.py": 220,
     "cnnlib/layers/*.py": 155,
+    "cnnlib/layers/base.py": 160,  # the contract that all the others keep
     "cnnlib/_kernels.pyx": 650,  # two instances of every call: nothing to shorten but by hiding them
     "setup.py": 150,
     "README.md": 150,

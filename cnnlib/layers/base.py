@@ -86,6 +86,10 @@ class Layer:
         """Return the multiply-adds of one sample, those of element-wise steps not counted."""
         return 0
 
+    def sees_whole(self, x: Shape) -> bool:
+        """Return whether every output sees the whole input, of shape x without N."""
+        return self.sees_all
+
     def windows(self) -> tuple[Window, Window] | tuple[()] | None:
         """Return what one output sees in height and in width, None for its own place, () if that differs by place."""
         return None

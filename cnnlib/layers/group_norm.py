@@ -36,6 +36,9 @@ class SampleNorm(Layer):
         self.bias = Parameter(zeros(shape, kind)) if bias else None
         self.initialize()
 
+    def sees_whole(self, x: Shape) -> bool:
+        return True
+
     def over(self) -> Any:
         """Return what is normalised together, as the functions take it."""
         raise NotImplementedError

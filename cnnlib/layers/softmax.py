@@ -39,6 +39,9 @@ class _AlongDim(Layer):
     def gradients(self, dy: Array, saved: Any, needs: Needs = (True,), outs: Outs = (None,)) -> Outs:
         return (self.function_backward(dy, saved, self.dim, out=outs[0]) if needs[0] else None,)
 
+    def sees_whole(self, x: Shape) -> bool:
+        return len(x) == 1
+
     def describe(self) -> str:
         return type(self).__name__ if self.dim == 1 else f"{type(self).__name__} (dim={self.dim})"
 
