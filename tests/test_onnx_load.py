@@ -117,6 +117,23 @@ def test_batch_norm_is_folded(tmp_path: Path) -> None:
     assert [type(layer).__name__ for layer in conv.layers] == ["Conv2d", "BatchNorm2d"]
 
 
+def test_scales_after_batch_norm_become_its_own(tmp_path: Path) -> None:
+    """What converters from Caffe write; where somebody else reads what lies between, it stays."""
+    rng = np.random.default_rng(0)
+    gamma, beta = (rng.random((3, 1, 1)).astype(np.float32) for _ in range(2))
+    stored = {name: rng.random(3).astype(np.float32) + 0.5 for name in ("w", "b", "m", "v")}
+    nodes = [node("BatchNormalization", "x w b m v", "n"), node("Mul", "n gamma", "s"), node("Add", "s beta", "y")]
+    x = rng.random((2, 3, 8, 8)).astype(np.float32)
+    w, b, m, v = (array.reshape(3, 1, 1) for array in stored.values())
+    normed = (x - m) / np.sqrt(v + 1e-5) * w + b
+    model = load(files(tmp_path / "m.onnx", nodes, gamma=gamma, beta=beta, **stored))
+    assert [type(layer).__name__ for layer in model.layers.values()] == ["BatchNorm2d"]
+    np.testing.assert_allclose(model.predict(x), normed * gamma + beta, rtol=1e-5)
+    more = [*nodes[:2], node("Add", "s n", "y")]
+    model = load(files(tmp_path / "m.onnx", more, gamma=gamma, **stored))
+    np.testing.assert_allclose(model.predict(x), normed * gamma + normed, rtol=1e-5)
+
+
 def test_shapes_that_exporters_compute(tmp_path: Path) -> None:
     """What PyTorch writes for x.view(x.size(0), -1) and x.view(n, groups, c // groups, h, w)."""
     path = files(

@@ -11,6 +11,7 @@ such as Add or Transpose, can be read that way. Layers count the axes of a sampl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, TypeAlias
@@ -114,6 +115,9 @@ class Reader:
         self._given = {info.name: info for info in proto.graph.input if info.name not in self._stored}
         double = any(info.type.tensor_type.elem_type == 11 for info in self._given.values())
         self.dtype: np.dtype[Any] = np.dtype(np.float64 if double else np.float32)
+        #: How often each name is read; an output of the graph counts as read once more.
+        self.reads = Counter(name for node in proto.graph.node for name in node.input)
+        self.reads.update(output.name for output in proto.graph.output)
         self._names = set(self._given)
         self._computed = 0
 

@@ -89,12 +89,33 @@ def arithmetic(kind: str) -> OperatorReader:
         # Constants last, but for quotients and differences.
         if kind in ("Add", "Multiply"):
             values.sort(key=lambda value: not isinstance(value, Node))
+            if len(values) == 2 and _joins_norm(op, kind, *values):
+                return values[0]
         result = values[0]
         for value in values[1:]:
             result = combined(op, kind, result, value)
         return result
 
     return read
+
+
+def _joins_norm(op: Operation, kind: str, x: Value, constant: Value) -> bool:
+    """Whether a factor or summand for each channel became a part of the batch normalisation that nobody else reads.
+
+    Converters from Caffe write γ and β as Mul and Add after it.
+    """
+    if not isinstance(x, Node) or isinstance(constant, Node) or not isinstance(x.layer, layers.BatchNorm2d):
+        return False
+    name = next(name for name in op.node.input if op.reader.values.get(name) is x)
+    channels = (x.shape[0], 1, 1)
+    if op.reader.reads[name] > 1 or constant.shape not in (channels, (1, *channels)):
+        return False
+    if kind == "Multiply":
+        x.layer.weight.data *= constant.reshape(-1)
+        x.layer.bias.data *= constant.reshape(-1)
+    else:
+        x.layer.bias.data += constant.reshape(-1)
+    return True
 
 
 def _old_broadcast(op: Operation, values: list[Value]) -> Value:
