@@ -29,6 +29,7 @@ LEFT_OUT = {
     "three dimensions": r"3d|Conv3d|Pool3d|pool_3d",
     "dropout that drops, with NumPy's old random numbers": r"training_dropout(_default)?(_mask)?$",
     "cubic interpolation": r"cubic",
+    "an exponent for each element": r"_pow",
     "a maximum of booleans": r"reduce_max.*bool",
 }
 

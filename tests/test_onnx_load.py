@@ -210,6 +210,15 @@ def test_all_missing_operators_are_listed_at_once(tmp_path: Path) -> None:
         load(files(path, [node("Relu", "x")], opset=5))
 
 
+def test_what_exporters_write_besides(tmp_path: Path) -> None:
+    nodes = [node("Neg", "x", "n"), node("Abs", "n", "a"), node("Sqrt", "a", "s"), node("Pow", "s three", "p")]
+    nodes += [node("Reciprocal", "p", "r"), node("GlobalMaxPool", "r", "g"), node("Expand", "g shape", "y")]
+    path = files(tmp_path / "m.onnx", nodes, three=np.array(3, np.float32), shape=np.array([1, 3, 2, 5]))
+    x = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    expected = np.broadcast_to((np.abs(x) ** -1.5).max((2, 3), keepdims=True), (2, 3, 2, 5))
+    np.testing.assert_allclose(load(path).predict(x), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("nodes", "stored", "message"),
     [

@@ -52,6 +52,7 @@ MOST_COMPUTED = 2**30
 #: The operators that are evaluated while a file is read, if all their inputs are known.
 FOLDED = frozenset(
     [
+        "Abs",
         "Add",
         "Cast",
         "Clip",
@@ -59,15 +60,20 @@ FOLDED = frozenset(
         "Constant",
         "ConstantOfShape",
         "Div",
+        "Expand",
         "Flatten",
         "Gather",
         "Identity",
         "Mul",
+        "Neg",
+        "Pow",
+        "Reciprocal",
         "ReduceMax",
         "ReduceMean",
         "Reshape",
         "Slice",
         "Split",
+        "Sqrt",
         "Squeeze",
         "Sub",
         "Sum",
@@ -153,6 +159,9 @@ class Reader:
         inputs = {name: self.array(name) for name in node.input if name}
         if node.op_type == "ConstantOfShape":
             self._count(prod(map(int, inputs[node.input[0]].reshape(-1))))
+        elif node.op_type == "Expand":
+            target = tuple(map(int, inputs[node.input[1]].reshape(-1)))
+            self._count(prod(np.broadcast_shapes(inputs[node.input[0]].shape, target)))
         elif len({array.shape for array in inputs.values()}) > 1 and node.op_type in (
             "Add",
             "Sub",

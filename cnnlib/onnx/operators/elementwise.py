@@ -57,6 +57,29 @@ def softmax(kind: Any) -> OperatorReader:
     return read
 
 
+def absolute(op: Operation) -> Node:
+    """|x| = max(0, x) + max(0, -x)."""
+    x = op.x()
+    return placed(layers.Add(), placed(layers.ReLU(), x), placed(layers.ReLU(), placed(layers.Affine(-1.0), x)))
+
+
+def power(op: Operation) -> Node:
+    exponent = op.array(1)
+    if exponent.size != 1:
+        raise UnsupportedError("Pow with an exponent for each element")
+    return broadcast(op, placed(layers.Power(exponent.item()), op.x()), _broadcast_shape(op, op.x(), exponent))
+
+
+def expand(op: Operation) -> Node:
+    x = op.x()
+    sizes = tuple(op.ints("shape", 1) or ())
+    try:
+        shape = np.broadcast_shapes(op.shape(x), sizes)
+    except ValueError:
+        raise FileFormatError(f"{shown(op.shape(x))} does not broadcast to {shown(sizes)}") from None
+    return broadcast(op, x, shape)
+
+
 def cast(op: Operation) -> Value:
     from onnx import TensorProto
 
@@ -201,12 +224,14 @@ def _named(make: Callable[..., Layer], **defaults: Any) -> Callable[[Operation],
 
 
 READERS: dict[str, OperatorReader] = {
+    "Abs": absolute,
     "Add": arithmetic("Add"),
     "Cast": cast,
     "Clip": clip,
     "Div": arithmetic("Divide"),
     "Dropout": dropout,
     "Elu": activation(_named(layers.ELU, alpha=1.0)),
+    "Expand": expand,
     "Gelu": activation(_named(layers.GELU, approximate="none")),
     "HardSigmoid": activation(_named(layers.Hardsigmoid, alpha=0.2, beta=0.5)),
     "HardSwish": activation(lambda op: layers.Hardswish()),
@@ -215,13 +240,17 @@ READERS: dict[str, OperatorReader] = {
     "LogSoftmax": softmax(layers.LogSoftmax),
     "Mish": activation(lambda op: layers.Mish()),
     "Mul": arithmetic("Multiply"),
+    "Neg": activation(lambda op: layers.Affine(-1.0)),
     "PRelu": prelu,
+    "Pow": power,
+    "Reciprocal": activation(lambda op: layers.Reciprocal(1.0)),
     "Relu": activation(lambda op: layers.ReLU()),
     "Selu": activation(_named(layers.SELU, alpha=1.6732632423543772, gamma=1.0507009873554805)),
     "Sigmoid": activation(lambda op: layers.Sigmoid()),
     "Softmax": softmax(layers.Softmax),
     "Softplus": activation(lambda op: layers.Softplus()),
     "Softsign": activation(lambda op: layers.Softsign()),
+    "Sqrt": activation(lambda op: layers.Power(0.5)),
     "Sub": arithmetic("Subtract"),
     "Sum": arithmetic("Add"),
     "Tanh": activation(lambda op: layers.Tanh()),
