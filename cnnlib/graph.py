@@ -7,7 +7,7 @@ computed: every node after those it reads.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +19,7 @@ from cnnlib.shapes import MOST_ELEMENTS
 if TYPE_CHECKING:
     from cnnlib.layers.base import Layer
 
-__all__ = ["Graph", "Input", "Node", "Shape", "shape_text"]
+__all__ = ["Graph", "Input", "Node", "Shape", "ordered", "shape_text"]
 
 Shape = tuple[int, ...]
 
@@ -146,7 +146,7 @@ class Graph:
             if node.layer is not None:
                 raise GraphError(f"inputs: {node} is computed by a layer; a model starts at nodes made by Input(shape)")
 
-        reached = dict.fromkeys(_ordered(outputs))
+        reached = dict.fromkeys(ordered(outputs))
         given_inputs = set(inputs)
         for node in reached:
             if node.layer is None and node not in given_inputs:
@@ -194,11 +194,11 @@ def check_name(name: str | None) -> str | None:
     return name
 
 
-def _ordered(outputs: Sequence[Node]) -> Iterator[Node]:
+def ordered(outputs: Iterable[Node]) -> Iterator[Node]:
     """Yield what the outputs need, each node once and after its inputs; a graph may be deeper than Python's stack."""
     done: set[Node] = set()
     entered: set[Node] = set()
-    stack = [(node, False) for node in reversed(outputs)]
+    stack = [(node, False) for node in reversed(tuple(outputs))]
     while stack:
         node, inputs_done = stack.pop()
         if inputs_done:

@@ -32,8 +32,8 @@ def modules() -> list[str]:
 
 @pytest.fixture(params=[name for name in modules() if "._" not in name])
 def module(request: pytest.FixtureRequest) -> ModuleType:
-    if request.param == "cnnlib.sklearn":
-        pytest.importorskip("sklearn")
+    if needs := {"cnnlib.sklearn": "sklearn", "cnnlib.onnx.backend": "onnx"}.get(request.param):
+        pytest.importorskip(needs)
     return importlib.import_module(request.param)
 
 

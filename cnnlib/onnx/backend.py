@@ -18,7 +18,7 @@ import onnx
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType, namedtupledict
 
 from cnnlib.errors import CNNError, DataError
-from cnnlib.graph import Node
+from cnnlib.graph import Node, ordered
 from cnnlib.model import Model
 from cnnlib.onnx.load import check_operators
 from cnnlib.onnx.operators import READERS
@@ -128,7 +128,7 @@ def _computed(reader: Reader, outputs: list[Node], arrays: dict[str, Array]) -> 
     if not outputs:
         return {}
     unique = list(dict.fromkeys(outputs))
-    needed = _needed(unique)
+    needed = set(ordered(unique))
     inputs = {name: node for name, node in reader.inputs.items() if node in needed}
     if not needed - set(inputs.values()):
         return {node: arrays[name] for name, node in inputs.items()}
@@ -138,15 +138,6 @@ def _computed(reader: Reader, outputs: list[Node], arrays: dict[str, Array]) -> 
     ys = Model(list(inputs.values()), unique).predict(xs if len(xs) > 1 else xs[0], batch_size=len(xs[0]))
     arrays_out = [ys] if len(unique) == 1 else ys
     return {node: y if reader.batched else y[0] for node, y in zip(unique, arrays_out, strict=True)}
-
-
-def _needed(outputs: list[Node]) -> set[Node]:
-    stack, seen = list(outputs), set(outputs)
-    while stack:
-        new = [source for source in stack.pop().inputs if source not in seen]
-        seen.update(new)
-        stack.extend(new)
-    return seen
 
 
 prepare = CnnlibBackend.prepare

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnlib.errors import CNNError, ConfigError, FileFormatError, MissingExtraError, UnsupportedError
 from cnnlib.files import PathLike, opened
-from cnnlib.graph import Node
+from cnnlib.graph import Node, ordered
 from cnnlib.layers.checks import int_tuple
 from cnnlib.model import Model
 from cnnlib.onnx.reading import NeedsValue, Reader, label
@@ -48,18 +48,21 @@ def load(path: PathLike, shapes: Mapping[str, Sequence[int]] | None = None) -> M
     reader = Reader(proto, READERS, shapes=_checked(shapes, proto))
     try:
         reader.read()
-        outputs = {output.name: reader.value(output.name) for output in proto.graph.output}
-        for name, value in outputs.items():
+        outputs: dict[str, Node] = {}
+        for name in (output.name for output in proto.graph.output):
+            value = reader.value(name)
             if not isinstance(value, Node):
                 raise UnsupportedError(f"the output {name!r} does not depend on an input")
+            outputs[name] = value
     except NeedsValue as error:
         raise UnsupportedError(f"{path}: {error}") from error
     except CNNError as error:
         raise type(error)(f"{path}: {error}") from error
-    inputs = [node for node in reader.inputs.values() if _reaches(node, outputs.values())]
+    needed = set(ordered(outputs.values()))
+    inputs = [node for node in reader.inputs.values() if node in needed]
     order = {info.name: i for i, info in enumerate(proto.graph.input)}
     inputs.sort(key=lambda node: order[node.name or ""])
-    return Model(inputs, next(iter(outputs.values())) if len(outputs) == 1 else outputs)  # type: ignore[arg-type]
+    return Model(inputs, next(iter(outputs.values())) if len(outputs) == 1 else outputs)
 
 
 def parse(path: PathLike) -> Any:
@@ -116,15 +119,3 @@ def _checked(shapes: Mapping[str, Sequence[int]] | None, proto: Any) -> dict[str
     if shapes is not None and (not isinstance(shapes, Mapping) or set(shapes) - names):
         raise ConfigError(f"shapes = {shapes!r}: expected a dict of shapes for the inputs {', '.join(sorted(names))}")
     return {name: int_tuple(shape, f"shapes[{name!r}]", least=1) for name, shape in (shapes or {}).items()}
-
-
-def _reaches(node: Node, outputs: Any) -> bool:
-    stack, seen = list(outputs), set()
-    while stack:
-        one = stack.pop()
-        if one is node:
-            return True
-        if one not in seen:
-            seen.add(one)
-            stack.extend(one.inputs)
-    return False

@@ -12,7 +12,7 @@ such as Add or Transpose, can be read that way. Layers count the axes of a sampl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cnnlib import layers
 from cnnlib.errors import CNNError, FileFormatError, UnsupportedError
-from cnnlib.graph import Input, Node, Shape, shape_text
+from cnnlib.graph import Input, Node, Shape, ordered, shape_text
 from cnnlib.init import undrawn
 from cnnlib.layers import Layer
 from cnnlib.shapes import MOST_ELEMENTS
@@ -207,19 +207,9 @@ class Reader:
             raise NeedsValue(frozenset([name]), repr(name))
         value = self.value(name)
         if isinstance(value, Node):
-            raise NeedsValue(frozenset(self._sources(value)), repr(name))
+            sources = set(ordered([value]))
+            raise NeedsValue(frozenset(key for key, node in self.inputs.items() if node in sources), repr(name))
         return value
-
-    def _sources(self, node: Node) -> Iterator[str]:
-        names = {given: name for name, given in self.inputs.items()}
-        stack, seen = [node], {node}
-        while stack:
-            node = stack.pop()
-            if node in names:
-                yield names[node]
-            new = [source for source in node.inputs if source not in seen]
-            seen.update(new)
-            stack.extend(new)
 
     def shape(self, name: str) -> Shape:
         """Return the shape of what a name stands for, as ONNX has it; of an input nothing more is asked then."""
