@@ -139,7 +139,13 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
-        raise AttributeError(f"module 'cnnlib' has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        lowered = {known.lower(): known for known in __all__}
+        close = [lowered[one] for one in get_close_matches(name.lower(), lowered, 1)]
+        raise AttributeError(
+            f"module 'cnnlib' has no attribute {name!r}{': did you mean ' + close[0] if close else ''}"
+        )
     module = _import_module(f"cnnlib.{_HOME_OF[name]}")
     value = globals()[name] = module if name in _MODULES else getattr(module, name)
     return value

@@ -83,6 +83,18 @@ def whole(value: Any, name: str, least: int, most: int | None = None) -> int:
     return operator.index(value)
 
 
+def made(part: Any, name: str) -> Any:
+    """Return `part`; raise ConfigError if it is a class where an object of it is meant.
+
+    >>> made(dict, "callback")
+    Traceback (most recent call last):
+    cnnlib.errors.ConfigError: callback is the class dict: write dict(…), with its settings
+    """
+    if isinstance(part, type):
+        raise ConfigError(f"{name} is the class {part.__name__}: write {part.__name__}(…), with its settings")
+    return part
+
+
 def flag(value: Any, name: str) -> bool:
     """Return a setting that is True or False; raises ConfigError, naming it, for anything else."""
     if not isinstance(value, (bool, np.bool_)):
@@ -163,10 +175,15 @@ def in_place(array: Array, name: str, like: Array | None = None) -> Array:
     return _writable(array, name, shape, [] if like is None else [like])
 
 
+def as_integers(target: Array) -> str:
+    """Return the expression that makes labels of such an array integers, for a message."""
+    return "target.astype(np.int64)" if target.dtype.kind in "fb" else "np.unique(target, return_inverse=True)[1]"
+
+
 def as_labels(target: Array, n: int, classes: int) -> Array:
     """Return `n` class labels as int64 after checking that each lies in 0 … classes - 1."""
     if target.dtype.kind not in "iu":
-        raise DTypeError(f"target has dtype {target.dtype}: labels are integers; use target.astype(np.int64)")
+        raise DTypeError(f"target has dtype {target.dtype}: labels are integers; use {as_integers(target)}")
     expect_shape(target, "target", (n,), "one label a row of x")
     wrong = np.flatnonzero((target < 0) | (target >= classes))
     if wrong.size:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cnnlib import functional
-from cnnlib.arrays import plain
+from cnnlib.arrays import as_integers, plain
 from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError, TrainingError
 from cnnlib.files import brief
 from cnnlib.weights import checked_weights
@@ -164,7 +164,7 @@ class CrossEntropyLoss(Loss):
     def _labels(self, target: Array, classes: int) -> Array:
         if target.dtype.kind not in "iu":
             raise DTypeError(
-                f"{self!r}: class indices must be integers, got {target.dtype}; use target.astype(np.int64), "
+                f"{self!r}: class indices must be integers, got {target.dtype}; use {as_integers(target)}, "
                 f"or one-hot targets of shape ({len(target)}, {classes})"
             )
         if target.min() < 0 or target.max() >= classes:

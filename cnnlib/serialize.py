@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib._version import __version__
-from cnnlib.errors import CNNError, DataError, FileFormatError
+from cnnlib.errors import CNNError, DataError, DataNotFoundError, FileFormatError
 from cnnlib.files import PathLike, brief, opened, parse_json
 from cnnlib.graph import Graph, Input, Node, check_name
 from cnnlib.init import undrawn
@@ -184,6 +184,8 @@ def check_sum(path: PathLike, state: Mapping[str, Array], metadata: Mapping[str,
 def write_atomically(path: PathLike, data: bytes) -> None:
     """Write `data` to `path` so that a crash leaves the old file or the whole new one, never a part."""
     target = Path(path)
+    if not target.parent.is_dir():
+        raise DataNotFoundError(f"{target} cannot be written: there is no folder {target.parent}; make it first")
     # Mode "x" takes no file that is there. The tempfile module would make one that only its owner may read.
     temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
     try:

@@ -23,6 +23,11 @@ Array = NDArray[Any]
 
 #: Bytes of the longest header that is read, or written: some 20,000 layers.
 MAX_HEADER = 1 << 23
+#: What other files begin with, and what to do with them.
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive, as PyTorch and Keras write: save weights by safetensors there",
+    b"\x89HDF": "an HDF5 file, as Keras writes: save weights by safetensors there",
+}
 #: The dtypes of arrays of numbers, by the format's names.
 NUMBERS: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("|b1"),
@@ -39,7 +44,12 @@ def read_tensors(file: BinaryIO, size: int, dtypes: Collection[str]) -> tuple[di
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    length = int.from_bytes(file.read(8), "little")
+    start = file.read(8)
+    if start[:4] in _OTHERS:
+        raise ValueError(f"it is {_OTHERS[start[:4]]}")
+    if start[:1] == b"\x08" and start[2:3] == b"\x12":  # a version below 128, then a name
+        raise ValueError("it may be an ONNX file: use cnnlib.onnx.load")
+    length = int.from_bytes(start, "little")
     if size < 8 or length > size - 8:
         raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
     if length > MAX_HEADER:

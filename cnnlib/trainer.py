@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cnnlib import chance, diagnosis, trial
 from cnnlib.accumulation import Accumulation
-from cnnlib.arrays import flag, number, whole
+from cnnlib.arrays import flag, made, number, whole
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.loader import (
     ArrayDataset,
@@ -106,10 +106,15 @@ class Trainer:
                 raise ConfigError(f"{name} = {limit!r}: expected a positive number, or None not to clip")
         parts = {"model": (model, "forward"), "optimizer": (optimizer, "step"), "constraint": (constraint, "apply")}
         for name, (part, method) in parts.items():
-            if not hasattr(part, method) and not (part is None and name == "constraint"):
-                raise ConfigError(f"Trainer: {name} is a {type(part).__name__}, which has no {method}()")
+            if not hasattr(made(part, name), method) and not (part is None and name == "constraint"):
+                example = ": give an object such as SGD(lr=0.1)" if name == "optimizer" else ""
+                raise ConfigError(f"Trainer: {name} is a {type(part).__name__}, which has no {method}(){example}")
+        for part in loss.values() if isinstance(loss, Mapping) else [loss]:
+            made(part, "loss")
         if not isinstance(callbacks, (list, tuple)):
             raise ConfigError(f"Trainer: callbacks are a {type(callbacks).__name__}, expected a list")
+        for callback in callbacks:
+            made(callback, "a callback")
         self.model = model
         self.objective = Objective(model, loss, loss_weights, metrics)
         self.optimizer = optimizer

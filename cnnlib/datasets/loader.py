@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnnlib import chance
-from cnnlib.arrays import flag, plain, whole
+from cnnlib.arrays import flag, made, plain, whole
 from cnnlib.augment.rng import BatchRandom
 from cnnlib.datasets.sources import Arrays, Split
 from cnnlib.errors import CNNError, ConfigError, DataError, DTypeError, ShapeError
@@ -145,7 +145,8 @@ def as_dataset(data: tuple[Any, ...] | Dataset) -> Dataset:
     sequence = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     if not sequence or isinstance(data, (np.ndarray, str, bytes)):
         raise DTypeError(
-            f"data must be a pair (x, y) or a data set with len() and [indices], got {type(data).__name__}"
+            f"data must be a pair (x, y), as in fit((x, y)), or a data set with len() and [indices], got "
+            f"{type(data).__name__}"
         )
     if len(data) == 0:
         raise DataError(f"the data set is empty: {data!r}")
@@ -197,7 +198,7 @@ class Batches:
             raise ConfigError(
                 f"no batch of {batch_size} in {len(self.data)} samples: lower batch_size, or drop_last=False"
             )
-        if augment is not None and not callable(augment):
+        if augment is not None and not callable(made(augment, "augment")):
             raise ConfigError(f"augment = {augment!r}: expected a function (x, y, rng) -> (x, y)")
         self.batch_size, self.rng, self.drop_last = batch_size, rng, drop_last
         self.augment, self.seed = augment, whole(seed, "seed", 0, 2**64 - 1)

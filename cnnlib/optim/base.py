@@ -66,6 +66,11 @@ class Optimizer:
 
     @lr.setter
     def lr(self, lr: float | Schedule) -> None:
+        if isinstance(lr, (Mapping, list, tuple)):
+            raise ConfigError(
+                f"{type(self).__name__}: lr must be a number or a schedule, got a {type(lr).__name__}: parameters are "
+                "not given here; the Trainer has them from the model, step(model.parameters()) is told"
+            )
         self._lr = lr if callable(lr) else self._number("lr", lr)
 
     @property
@@ -81,6 +86,8 @@ class Optimizer:
         Before the first update, raises ShapeError if a parameter changed its shape or dtype since its state was made,
         and MemoryError if there is no room for a state.
         """
+        if not isinstance(parameters, Mapping):
+            raise ConfigError(f"step takes a dict, model.parameters(), got a {type(parameters).__name__}")
         lr = self.current_lr
         ready = [
             (name, p.data, p.grad, self._slots(name, p))

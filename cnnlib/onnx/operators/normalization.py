@@ -38,7 +38,11 @@ def _batch_norm_of_batch(op: Operation, x: Node) -> list[Value]:
     """y and the new running estimates, of the statistics of the batch, which is a part of the one sample here."""
     scale, bias, mean, var = (op.array(i) for i in range(1, 5))
     if op.batched:
-        raise MixesSamples("BatchNormalization in training mode computes across the samples of a batch (axis 0)")
+        raise MixesSamples(
+            "BatchNormalization in training mode computes across the samples of a batch (axis 0): export in evaluation "
+            "mode, after model.eval()"
+        )
+
     channels, momentum = x.shape[1], op.setting("momentum", 0.9)
     axes = [axis for axis in range(1, len(x.shape) + 1) if axis != 2]
     shape = (1, channels, *(1 for _ in x.shape[2:]))
