@@ -27,7 +27,7 @@ from cnnlib.onnx.reading import Array, MixesSamples, NeedsValue, Reader
 __all__ = ["CnnlibBackend", "CnnlibRep", "is_compatible", "prepare", "run_model", "run_node", "supports_device"]
 
 
-class CnnlibRep(BackendRep):
+class CnnlibRep(BackendRep):  # type: ignore[misc,unused-ignore]  # onnx may be missing
     """A model that is ready to run."""
 
     def __init__(self, proto: Any) -> None:
@@ -53,7 +53,7 @@ class CnnlibRep(BackendRep):
         return tuple(namedtupledict("Outputs", self._outputs)(*outputs))
 
 
-class CnnlibBackend(Backend):
+class CnnlibBackend(Backend):  # type: ignore[misc,unused-ignore]
     """The class that ONNX's tests of backends run."""
 
     @classmethod
