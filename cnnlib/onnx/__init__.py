@@ -4,6 +4,6 @@
 """
 
 from cnnlib.onnx.export import export_onnx
-from cnnlib.onnx.load import load, supported_operators
+from cnnlib.onnx.loading import load, supported_operators
 
 __all__ = ["export_onnx", "load", "supported_operators"]

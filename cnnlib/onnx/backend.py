@@ -20,7 +20,7 @@ from onnx.backend.base import Backend, BackendRep, Device, DeviceType, namedtupl
 from cnnlib.errors import CNNError, DataError
 from cnnlib.graph import Node, ordered
 from cnnlib.model import Model
-from cnnlib.onnx.load import check_operators
+from cnnlib.onnx.loading import check_operators
 from cnnlib.onnx.operators import READERS
 from cnnlib.onnx.reading import Array, MixesSamples, NeedsValue, Reader
 
