@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnnlib.datasets.feeding import Data, batches_of
 from cnnlib.errors import ConfigError, DataError, NonFiniteError
-from cnnlib.trainer import Data, Trainer, batches_of
+from cnnlib.trainer import Trainer
 from cnnlib.trial import without_trace
 
 if TYPE_CHECKING:

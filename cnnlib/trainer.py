@@ -5,44 +5,32 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cnnlib import chance, diagnosis, trial
 from cnnlib.accumulation import Accumulation
 from cnnlib.arrays import flag, made, number, whole
 from cnnlib.callbacks import Callback, Progress
-from cnnlib.datasets.loader import (
-    ArrayDataset,
-    Batches,
-    Dataset,
-    GroupedDataset,
-    WeightedDataset,
-    as_dataset,
-    is_stream,
-    split,
-    unweighted,
-)
-from cnnlib.errors import CNNError, ConfigError, DataError, FileFormatError, NonFiniteError, TrainingError
+from cnnlib.datasets.feeding import Batch, Data, batches_of, feed
+from cnnlib.datasets.loader import Batches
+from cnnlib.errors import CNNError, ConfigError, FileFormatError, NonFiniteError, TrainingError
 from cnnlib.history import History
 from cnnlib.interrupts import Interrupts, held
 from cnnlib.objective import Losses, Metrics, Objective
 from cnnlib.optim import MaxNorm, Optimizer, clip_grad_norm, clip_grad_value
 from cnnlib.run import Mean, Position, Run
-from cnnlib.weights import ClassWeight, ClassWeights, digest, weighed
+from cnnlib.weights import ClassWeight, ClassWeights, weighed
 
 if TYPE_CHECKING:
     from cnnlib.layers import Parameter
     from cnnlib.model import Model
 
-__all__ = ["Data", "Trainer", "batches_of"]
+__all__ = ["Data", "Trainer"]
 
 Array = NDArray[Any]
-Batch = tuple[Any, Any] | tuple[Any, Any, Any]
-Data = Batch | Dataset | Iterable[Batch]
 
 
 class Trainer:
@@ -198,46 +186,31 @@ class Trainer:
             )
         epochs, seed = whole(epochs, "epochs", 1), whole(seed, "seed", 0)
         verbose, shuffle = whole(verbose, "verbose", 0, 2), flag(shuffle, "shuffle")
-        if epochs > 1 and (isinstance(train, Iterator) or isinstance(validation, Iterator)):
-            raise DataError("fit: a generator runs only once; for several epochs pass an object that iterates anew")
-        *spawned, changes = np.random.SeedSequence(seed).spawn(4)
-        order, dropout, random = map(np.random.default_rng, spawned)
-        held_back = validation if isinstance(validation, float) else None
-        if sample_weight is not None:
-            train = WeightedDataset(cast("Batch | Dataset", train), sample_weight)
-        elif isinstance(train, (tuple, list)) and not is_stream(train):
-            train = as_dataset(cast("Batch", train))
-        source = train.data if isinstance(train, Batches) else train
-        weights = source.sample_weight if isinstance(source, WeightedDataset) else None
-        if isinstance(validation, float):
-            if not isinstance(unweighted(train), (ArrayDataset, GroupedDataset)):
-                raise ConfigError("fit: a validation fraction needs train as arrays (x, y); pass validation data")
-            train, validation = _split(train, validation, random)
-        chance_of_change = int(changes.generate_state(1, np.uint64)[0])
-        batches = batches_of(train, batch_size, order if shuffle else None, augment, chance_of_change)
+        fed = feed(
+            train,
+            validation,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            augment=augment,
+        )
         callbacks = [*([Progress(verbose)] if verbose else []), *self.callbacks]
         callbacks.sort(key=lambda callback: callback.last)
-        labels = getattr(unweighted(batches.data), "y", None) if isinstance(batches, Batches) else None
-        self._class_weight = None if class_weight is None else ClassWeight(class_weight, labels)
-        settings = {
-            "batch_size": batch_size,
-            "seed": seed,
-            "shuffle": shuffle,
-            "validation": held_back,
-            "class_weight": None if self._class_weight is None else self._class_weight.by_class.tolist(),
-            "sample_weight": None if weights is None else digest(weights),
-        }
-        self._run = run = Run(batches, self.objective, settings | self._settings(batches), self.accumulate)
+        self._class_weight = fed.class_weight
+        self._run = run = Run(fed.batches, self.objective, fed.settings | self._settings(fed.batches), self.accumulate)
         self.history, self.epochs, self.verbose, self.interrupted_by = run.history, epochs, verbose, None
-        self.batches = len(batches) if isinstance(batches, Sized) else None
-        self.model.reseed(dropout)
+        self.batches = len(fed.batches) if isinstance(fed.batches, Sized) else None
+        self.model.reseed(fed.dropout)
         with held() as self._interrupts:
             try:
                 for callback in callbacks:
                     callback.on_fit_begin(self)
                 # A run that was stopped, and resumed, within an epoch still has that epoch to record.
                 while run.position.epoch <= epochs and (run.position.batch or not self.history.stop_reason):
-                    self._run_epoch(run, validation, callbacks)
+                    self._run_epoch(run, fed.validation, callbacks)
                 self.history.stop_reason = self.history.stop_reason or "all epochs done"
             except KeyboardInterrupt:
                 received = self._interrupts.received
@@ -461,34 +434,6 @@ class Trainer:
             self.constraint.apply(parameters)
 
 
-def batches_of(
-    data: Data,
-    batch_size: int,
-    rng: np.random.Generator | None,
-    augment: Callable[..., Any] | None = None,
-    seed: int = 0,
-) -> Iterable[Batch]:
-    """Return what gives the batches of any data that ``fit`` takes; `rng` draws the order of those that have none."""
-    if is_stream(data):
-        if augment is not None:
-            raise ConfigError(
-                "fit: augment needs to know where in the data a sample is: pass arrays or a data set; batches that are "
-                "made already are augmented where they are made, as by Batches(data, batch_size, augment=…)"
-            )
-        return cast("Iterable[Batch]", data)
-    return Batches(cast("Batch | Dataset", data), batch_size, rng=rng, augment=augment, seed=seed)
-
-
 def _described(part: object) -> str:
     """What tells one setting of a training from another; addresses do not."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(part))
-
-
-def _split(data: Any, fraction: float, rng: np.random.Generator) -> tuple[Batch, Batch]:
-    if isinstance(data, ArrayDataset):
-        return split(data.x, data.y, fraction, rng)
-    # Positions are split. As labels they are columns, so that nothing is stratified where targets differ in it.
-    positions = np.arange(len(data))[:, None]
-    y = unweighted(data).y
-    (kept, _), (held, _) = split(positions, positions if isinstance(y, dict) else y, fraction, rng)
-    return data[kept[:, 0]], data[held[:, 0]]

@@ -17,7 +17,8 @@ from cnnlib.history import History
 from cnnlib.weights import weighed
 
 if TYPE_CHECKING:
-    from cnnlib.trainer import Data, Trainer
+    from cnnlib.datasets.feeding import Data
+    from cnnlib.trainer import Trainer
 
 __all__ = ["fast_dev_run", "overfit_one_batch", "without_trace"]
 
