@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from cnnlib.datasets.sources import Arrays, Split, search_path
-from cnnlib.errors import DataNotFoundError, FileFormatError
+from cnnlib.datasets.sources import Arrays, Split, folder_with, found_or_fetched
+from cnnlib.errors import FileFormatError
 from cnnlib.files import brief, opened
 
 __all__ = ["cifar10", "cifar100"]
@@ -102,31 +102,25 @@ def cifar100(*, root: str | os.PathLike[str] | None = None, download: bool = Tru
 
 def find_archive(archive: Archive, root: str | os.PathLike[str] | None = None) -> Path | None:
     """The first folder that has the archive, unopened; None if there is none."""
-    return next((folder for folder in search_path(archive, root) if (folder / archive.file).is_file()), None)
+    return folder_with(archive, root, lambda folder: (folder / archive.file).is_file())
 
 
 def load(
     archive: Archive, root: str | os.PathLike[str] | None = None, download: bool = True, progress: bool = True
 ) -> Split:
     """Find or fetch an archive, check it and read it; arguments and errors as of `cifar10`."""
-    folders = search_path(archive, root)
-    folder = find_archive(archive, root)
-    if folder is None:
-        folder = folders[0]
-        try:
-            if not download:
-                raise DataNotFoundError("download=False")
-            # urllib costs more to import than the rest of this package.
-            from cnnlib.datasets.download import fetch
 
-            folder.mkdir(parents=True, exist_ok=True)
-            verify = functools.partial(_verify, archive=archive)
-            fetch(archive.file, archive.mirrors, folder, max_bytes=archive.max_bytes, verify=verify, progress=progress)
-        except OSError as error:
-            raise DataNotFoundError(
-                f"{archive.title} is not in {' or '.join(map(str, folders))}, and was not downloaded: {error}\n"
-                f"Put {archive.file} into {folder}."
-            ) from None
+    def fetched(folder: Path) -> None:
+        # urllib costs more to import than the rest of this package.
+        from cnnlib.datasets.download import fetch
+
+        verify = functools.partial(_verify, archive=archive)
+        fetch(archive.file, archive.mirrors, folder, max_bytes=archive.max_bytes, verify=verify, progress=progress)
+
+    wanted = f"{archive.file} into {{}}."
+    folder = found_or_fetched(
+        archive, root, lambda folder: (folder / archive.file).is_file(), fetched if download else None, wanted
+    )
     return read(archive, folder / archive.file)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from cnnlib.datasets.idx import idx_digest, read_idx
 from cnnlib.errors import ConfigError, DataNotFoundError, FileFormatError
 
-__all__ = ["Arrays", "Source", "Split", "find_folder", "load", "read", "search_path"]
+__all__ = ["Arrays", "Source", "Split", "find_folder", "folder_with", "found_or_fetched", "load", "read", "search_path"]
 
 Arrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 """Inputs and their targets: ``(x, y)``."""
@@ -49,13 +50,15 @@ class Placed(Protocol):
     def name(self) -> str: ...
 
     @property
+    def title(self) -> str: ...
+
+    @property
     def folders(self) -> tuple[Path, ...]: ...
 
 
 def find_folder(source: Source, root: str | os.PathLike[str] | None = None) -> Path | None:
     """The first folder with all four files, unopened; None if there is none."""
-    folders = search_path(source, root)
-    return next((folder for folder in folders if all(_locate(folder, file) for file in FILES)), None)
+    return folder_with(source, root, _complete)
 
 
 def load(
@@ -66,20 +69,46 @@ def load(
     progress: bool = True,
 ) -> Split:
     """Find or fetch the source's files, then :func:`read` them; arguments and errors as of ``datasets.mnist``."""
+    fetch = functools.partial(_download, source, progress=progress) if download else None
+    wanted = f"these four files, with or without .gz, into {{}}: {', '.join(FILES)}. {source.advice}"
+    return read(source, found_or_fetched(source, root, _complete, fetch, wanted), pad)
+
+
+def folder_with(source: Placed, root: str | os.PathLike[str] | None, complete: Callable[[Path], bool]) -> Path | None:
+    """The first folder where `source` may be that is `complete`; None if there is none."""
+    return next((folder for folder in search_path(source, root) if complete(folder)), None)
+
+
+def found_or_fetched(
+    source: Placed,
+    root: str | os.PathLike[str] | None,
+    complete: Callable[[Path], bool],
+    fetch: Callable[[Path], None] | None,
+    wanted: str,
+) -> Path:
+    """Return the folder that is `complete`, after ``fetch(folder)`` into the first where `source` may be if none is.
+
+    fetch: None not to. wanted: what to put into ``{}`` by hand. Raises DataNotFoundError, which says that, if fetching
+    fails.
+    """
+    folder = folder_with(source, root, complete)
+    if folder is not None:
+        return folder
     folders = search_path(source, root)
-    folder = find_folder(source, root)
-    if folder is None:
-        folder = folders[0]
-        try:
-            if not download:
-                raise DataNotFoundError("download=False")
-            _download(source, folder, progress)
-        except OSError as error:
-            raise DataNotFoundError(
-                f"{source.title} is not in {' or '.join(map(str, folders))}, and was not downloaded: {error}\n"
-                f"Put these four files, with or without .gz, into {folder}: {', '.join(FILES)}. {source.advice}"
-            ) from None
-    return read(source, folder, pad)
+    folder = folders[0]
+    try:
+        if fetch is None:
+            raise DataNotFoundError("download=False")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written to")
+        fetch(folder)
+    except OSError as error:
+        raise DataNotFoundError(
+            f"{source.title} is not in {' or '.join(map(str, folders))}, and was not downloaded: {error}\n"
+            f"Put {wanted.format(folder)}"
+        ) from None
+    return folder
 
 
 def search_path(source: Placed, root: str | os.PathLike[str] | None) -> list[Path]:
@@ -99,6 +128,10 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cnnlib"
 
 
+def _complete(folder: Path) -> bool:
+    return all(_locate(folder, file) for file in FILES)
+
+
 def _locate(folder: Path, file: str) -> Path | None:
     return next((path for path in (folder / file, folder / f"{file}.gz") if path.is_file()), None)
 
@@ -107,9 +140,6 @@ def _download(source: Source, folder: Path, progress: bool) -> None:
     # urllib costs more to import than the rest of this package.
     from cnnlib.datasets.download import fetch
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"{folder} cannot be written to")
     mirrors = list(source.mirrors)
     for file, sha256 in zip(FILES, source.sha256, strict=True):
         if not _locate(folder, file):
