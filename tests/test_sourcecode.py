@@ -25,7 +25,7 @@ NEVER = {
     "layers": {"cnnlib.model", "cnnlib.trainer", "cnnlib.losses", "cnnlib.optim", "cnnlib.plan", "cnnlib._kernels"},
     "graph.py": {"cnnlib.model", "cnnlib.plan", "cnnlib.trainer", "cnnlib.functional"},
     "reference": {"cnnlib.functional", "cnnlib._kernels", "cnnlib.layers"},
-    "shapes.py": {"cnnlib.functional", "cnnlib.reference", "cnnlib.layers"},
+    "shapes": {"cnnlib.functional", "cnnlib.reference", "cnnlib.layers"},
     "model.py": {"cnnlib.trainer", "cnnlib.losses", "cnnlib.optim"},
     "datasets": {"cnnlib.model", "cnnlib.trainer", "cnnlib.layers", "cnnlib._kernels"},
 }

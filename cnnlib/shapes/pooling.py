@@ -1,0 +1,109 @@
+"""The windows of pools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnlib.errors import ConfigError
+from cnnlib.shapes.sizes import LARGEST_WINDOW, IntPair, fit, image_shape, integer, pair, reach, representable
+
+__all__ = ["PoolAxis", "PoolPadding", "pool2d_output_shape", "pool2d_windows"]
+
+PoolPadding = int | tuple[int, int] | tuple[int, int, int, int]
+
+
+class PoolAxis(NamedTuple):
+    """A pool's windows along one axis: output i sees the pixels i stride - before + t dilation, 0 <= t < kernel.
+
+    `before` and `after` are the padding at either end. With `ceil_mode` a last window may reach beyond, if it begins
+    before the padding there. `counts` are those of a window's places in the image or, `padded`, in the padding too.
+
+    >>> axis = PoolAxis(kernel=3, stride=2, before=0, after=0)
+    >>> axis.outputs("width", 6), axis.outputs("width", 6, ceil_mode=True)
+    (2, 3)
+    >>> axis.counts(6, 3).tolist()
+    [3, 3, 2]
+    """
+
+    kernel: int
+    stride: int
+    before: int
+    after: int
+    dilation: int = 1
+
+    @property
+    def reach(self) -> int:
+        """Over how many pixels a window reaches."""
+        return reach(self.kernel, self.dilation)
+
+    def outputs(self, axis: str, size: int, ceil_mode: bool = False) -> int:
+        """Return how many windows fit; raises ShapeError, naming the `axis`, if none does."""
+        count = -(-(size + self.before + self.after - self.reach) // self.stride) + 1
+        if not ceil_mode or count < 1:
+            return fit(axis, size, self.kernel, self.stride, self.before, self.after, self.dilation)
+        return count - 1 if (count - 1) * self.stride >= size + self.before else count
+
+    def counts(self, size: int, outputs: int, padded: bool = False) -> NDArray[np.int64]:
+        """Return of how many places each of so many outputs is the mean."""
+        start = np.arange(outputs, dtype=np.int64) * self.stride - self.before
+        first, end = (-self.before, size + self.after) if padded else (0, size)
+        before, until = ((-((start - edge) // self.dilation)).clip(0, self.kernel) for edge in (first, end))
+        inside: NDArray[np.int64] = until - before
+        return inside
+
+
+def pool2d_windows(
+    kernel_size: IntPair, stride: IntPair | None = None, padding: PoolPadding = 0, dilation: IntPair = 1
+) -> tuple[PoolAxis, PoolAxis]:
+    """Return a pool's windows in height and in width; `stride` None means the kernel's size.
+
+    padding: an int or a pair (height, width), at most half of what a window reaches over, or four ints (top, left,
+    bottom, right), each less than that, so that no window misses the image. Raises ConfigError otherwise.
+
+    >>> height, width = pool2d_windows(3, stride=2, padding=(0, 1, 1, 1))
+    >>> height
+    PoolAxis(kernel=3, stride=2, before=0, after=1, dilation=1)
+    """
+    kernels = pair(kernel_size, "kernel_size", 1)
+    strides = kernels if stride is None else pair(stride, "stride", 1)
+    dilations = pair(dilation, "dilation", 1)
+    if kernels[0] * kernels[1] > LARGEST_WINDOW:
+        raise ConfigError(f"kernel_size = {kernel_size}: a window has at most {LARGEST_WINDOW} pixels")
+    sides = isinstance(padding, (tuple, list)) and len(padding) == 4
+    if sides:
+        top, left, bottom, right = (integer(side, "padding", 0) for side in padding)  # type: ignore[union-attr]
+    else:
+        top, left = bottom, right = pair(padding, "padding")
+    height = PoolAxis(kernels[0], strides[0], top, bottom, dilations[0])
+    width = PoolAxis(kernels[1], strides[1], left, right, dilations[1])
+    for axis in (height, width):
+        if sides and max(axis.before, axis.after) >= axis.reach:
+            raise ConfigError(f"padding = {padding}: each side must be smaller than kernel_size = {kernel_size}")
+        if not sides and 2 * axis.before > axis.reach:
+            raise ConfigError(f"padding = {padding}: a pool's padding is at most half of kernel_size = {kernel_size}")
+    return height, width
+
+
+def pool2d_output_shape(
+    x_shape: Sequence[int],
+    kernel_size: IntPair,
+    stride: IntPair | None = None,
+    padding: PoolPadding = 0,
+    dilation: IntPair = 1,
+    ceil_mode: bool = False,
+) -> tuple[int, ...]:
+    """Return the shape of a pool's output; `x_shape` is (N, C, H, W) or (C, H, W).
+
+    >>> pool2d_output_shape((64, 224, 224), 2), pool2d_output_shape((64, 112, 112), 3, 2, ceil_mode=True)
+    ((64, 112, 112), (64, 56, 56))
+    """
+    x_shape = image_shape(x_shape, "x")
+    windows = zip(
+        ("height", "width"), x_shape[-2:], pool2d_windows(kernel_size, stride, padding, dilation), strict=True
+    )
+    sizes = [axis.outputs(f"x of shape {x_shape}: {name}", size, ceil_mode) for name, size, axis in windows]
+    return representable((*x_shape[:-2], *sizes))
