@@ -12,6 +12,14 @@ A model is a graph of layers, declared once; it trains and predicts in C kernels
 import os as _os
 from importlib import import_module as _import_module
 
+try:
+    from cnnlib import _kernels as _kernels
+except ImportError as _error:
+    raise ImportError(
+        f"the compiled part of cnnlib is not in {_os.path.dirname(__file__)}, or is for another Python: if that is a "
+        "clone of the sources, run `pip install -e .` there, or leave it, so that Python finds what is installed"
+    ) from _error
+
 from cnnlib import config
 from cnnlib._version import __version__
 from cnnlib.config import get_num_threads, set_algorithm, set_num_threads, show_config

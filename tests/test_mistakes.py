@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +72,16 @@ def test_files_of_elsewhere(start: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(start + bytes(100))
     with pytest.raises(FileFormatError, match=message):
         cnnlib.load(tmp_path / "m")
+
+
+def test_sources_that_are_not_built(tmp_path: Path) -> None:
+    """A clone of the sources hides the installed package from a Python that is started in it."""
+    package = Path(cnnlib.__file__).parent
+    (tmp_path / "cnnlib").mkdir()
+    for name in ("__init__.py", "_version.py", "config.py", "errors.py", "threads.py"):
+        shutil.copy(package / name, tmp_path / "cnnlib")
+    found = subprocess.run([sys.executable, "-c", "import cnnlib"], cwd=tmp_path, capture_output=True, text=True)
+    assert "clone of the sources, run `pip install -e .` there" in found.stderr.splitlines()[-1]
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -353,12 +353,16 @@ class Operation:
             raise MixesSamples(f"{self.kind} {what} mixes the samples of a batch (axis 0)")
         return shape[1:]
 
+    def needs_batch(self) -> None:
+        """Raise MixesSamples where whole arrays are samples."""
+        if not self.batched:
+            raise MixesSamples(f"{self.kind} needs a batch along axis 0, where another operator works across it")
+
     def image(self, x: Node, spatial: int) -> None:
         """Raise unless `x` is N × C × one or two spatial axes, as many as `spatial`."""
         if spatial not in (1, 2):
             raise UnsupportedError(f"{self.kind} in {spatial} dimensions; cnnlib has 1 and 2")
-        if not self.batched:
-            raise MixesSamples(f"{self.kind} needs a batch along axis 0, where another operator works across it")
+        self.needs_batch()
         if len(x.shape) != spatial + 1:
             raise FileFormatError(f"{self.kind} in {spatial} dimensions of an array of {shown(self.shape(x))}")
 

@@ -15,17 +15,17 @@ from cnnlib.onnx.reading import Array, MixesSamples, Operation, OperatorReader, 
 __all__ = ["READERS"]
 
 
-def shape(op: Operation) -> Array:
+def _shape(op: Operation) -> Array:
     sizes = op.reader.shape(op.node.input[0])
     return np.array(sizes[op.setting("start", 0) : op.setting("end", None)], np.int64)
 
 
-def constant_of_shape(op: Operation) -> Value:
+def _constant_of_shape(op: Operation) -> Value:
     op.array(0)
     raise UnsupportedError("ConstantOfShape of a computed shape")
 
 
-def reshape(op: Operation) -> Value:
+def _reshape(op: Operation) -> Value:
     x, target = op.x(), op.ints("shape", 1)
     if target is None:
         raise FileFormatError("Reshape without a shape")
@@ -40,20 +40,20 @@ def reshape(op: Operation) -> Value:
     return op.reshaped(x, target)
 
 
-def flatten(op: Operation) -> Value:
+def _flatten(op: Operation) -> Value:
     own = op.shape(op.x())
     axis = op.setting("axis", 1)
     axis = axis + len(own) if axis < 0 else axis
     return op.reshaped(op.x(), (prod(own[:axis]), prod(own[axis:])))
 
 
-def squeeze(op: Operation) -> Value:
+def _squeeze(op: Operation) -> Value:
     own, axes = op.shape(op.x()), op.ints("axes", 1)
     gone = [a for a, size in enumerate(own) if size == 1] if axes is None else [a % max(len(own), 1) for a in axes]
     return op.reshaped(op.x(), [size for axis, size in enumerate(own) if axis not in gone])
 
 
-def unsqueeze(op: Operation) -> Value:
+def _unsqueeze(op: Operation) -> Value:
     axes = op.ints("axes", 1) or []
     target = list(op.shape(op.x()))
     rank = len(target) + len(axes)
@@ -62,7 +62,7 @@ def unsqueeze(op: Operation) -> Value:
     return op.reshaped(op.x(), target)
 
 
-def transpose(op: Operation) -> Value:
+def _transpose(op: Operation) -> Value:
     rank = len(op.shape(op.x()))
     order = op.setting("perm") or list(range(rank))[::-1]
     if sorted(order) != list(range(rank)):
@@ -73,14 +73,14 @@ def transpose(op: Operation) -> Value:
     return op.x() if order == sorted(order) else placed(layers.Permute(order), op.x())
 
 
-def concat(op: Operation) -> Value:
+def _concat(op: Operation) -> Value:
     given = [op.operand(i) for i in range(len(op))]
     values = [op.x(i) for i, value in enumerate(given) if isinstance(value, Node) or value.size]
     axis = op.axis(op.setting("axis", 1), len(op.shape(values[0])))
     return values[0] if len(values) == 1 else placed(layers.Concat(axis), *values)
 
 
-def split(op: Operation) -> list[Value]:
+def _split(op: Operation) -> list[Value]:
     x = op.x()
     outputs = len(op.node.output)
     own = op.shape(x)
@@ -102,7 +102,7 @@ def split(op: Operation) -> list[Value]:
     ]
 
 
-def slice_(op: Operation) -> Value:
+def _slice(op: Operation) -> Value:
     x = op.x()
     own = op.shape(x)
     starts, ends = op.ints("starts", 1), op.ints("ends", 2)
@@ -125,13 +125,13 @@ def slice_(op: Operation) -> Value:
     return x if not any(wanted) else placed(layers.Slice(wanted), x)
 
 
-def gather(op: Operation) -> Value:
+def _gather(op: Operation) -> Value:
     x = op.x()
     axis = op.axis(op.setting("axis", 0), len(op.shape(x)))
     return placed(layers.Take(op.array(1), axis), x)
 
 
-def reduction(kind: Any) -> OperatorReader:
+def _reduction(kind: Any) -> OperatorReader:
     def read(op: Operation) -> Value:
         x = op.x()
         rank = len(op.shape(x))
@@ -145,7 +145,7 @@ def reduction(kind: Any) -> OperatorReader:
     return read
 
 
-def argmax(op: Operation) -> Value:
+def _argmax(op: Operation) -> Value:
     axis = op.axis(op.setting("axis", 0), len(op.shape(op.x())))
     return placed(
         layers.ArgMax(axis, bool(op.setting("keepdims", 1)), bool(op.setting("select_last_index", 0))), op.x()
@@ -153,18 +153,18 @@ def argmax(op: Operation) -> Value:
 
 
 READERS: dict[str, OperatorReader] = {
-    "ArgMax": argmax,
-    "Concat": concat,
-    "ConstantOfShape": constant_of_shape,
-    "Flatten": flatten,
-    "Gather": gather,
-    "ReduceMax": reduction(layers.Max),
-    "ReduceMean": reduction(layers.Mean),
-    "Reshape": reshape,
-    "Shape": shape,
-    "Slice": slice_,
-    "Split": split,
-    "Squeeze": squeeze,
-    "Transpose": transpose,
-    "Unsqueeze": unsqueeze,
+    "ArgMax": _argmax,
+    "Concat": _concat,
+    "ConstantOfShape": _constant_of_shape,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "ReduceMax": _reduction(layers.Max),
+    "ReduceMean": _reduction(layers.Mean),
+    "Reshape": _reshape,
+    "Shape": _shape,
+    "Slice": _slice,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
 }

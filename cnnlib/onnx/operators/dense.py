@@ -13,7 +13,7 @@ from cnnlib.onnx.reading import Array, MixesSamples, Operation, OperatorReader, 
 __all__ = ["READERS"]
 
 
-def gemm(op: Operation) -> Value:
+def _gemm(op: Operation) -> Value:
     """Y = alpha A B + beta C, A and B transposed as asked for."""
     x, weight = op.x(), op.array(1)
     if weight.ndim != 2 or len(op.shape(x)) != 2:
@@ -25,18 +25,18 @@ def gemm(op: Operation) -> Value:
     weight = (weight if op.setting("transB", 0) else weight.T) * weight.dtype.type(op.setting("alpha", 1.0))
     beta = op.setting("beta", 1.0)
     if op.has(2) and isinstance(summand := op.reader.values.get(op.node.input[2]), Node):
-        return combined(op, "Add", projected(op, x, weight, None), placed(layers.Affine(beta), summand))
+        return combined(op, "Add", _projected(op, x, weight, None), placed(layers.Affine(beta), summand))
     bias = op.array(2) * weight.dtype.type(beta) if op.has(2) else None
     if bias is not None and bias.shape in ((), (1,), (len(weight),), (1, 1), (1, len(weight))):
-        return projected(op, x, weight, np.broadcast_to(bias.reshape(-1), len(weight)))
-    y = projected(op, x, weight, None)
+        return _projected(op, x, weight, np.broadcast_to(bias.reshape(-1), len(weight)))
+    y = _projected(op, x, weight, None)
     return y if bias is None else plus(op, y, bias)
 
 
-def matmul(op: Operation) -> Value:
+def _matmul(op: Operation) -> Value:
     a, b = op.operand(0), op.operand(1)
     if isinstance(a, Node) and not isinstance(b, Node) and b.ndim == 2:
-        return projected(op, a, b.T, None)
+        return _projected(op, a, b.T, None)
     if not isinstance(a, Node) or not isinstance(b, Node):
         op.x(0)
         op.array(1)
@@ -58,7 +58,7 @@ def matmul(op: Operation) -> Value:
     return op.reshaped(product, (*lead, *result))
 
 
-def projected(op: Operation, x: Node, weight: Array, bias: Array | None) -> Node:
+def _projected(op: Operation, x: Node, weight: Array, bias: Array | None) -> Node:
     """Return the last axis of `x` multiplied by `weight`, outputs × inputs, plus `bias`."""
     outputs, inputs = weight.shape
     if not x.shape or x.shape[-1] != inputs:
@@ -73,4 +73,4 @@ def projected(op: Operation, x: Node, weight: Array, bias: Array | None) -> Node
     return op.reshaped(placed(layers.Permute((2, 1)), columns), (*op.shape(x)[:-1], outputs))
 
 
-READERS: dict[str, OperatorReader] = {"Gemm": gemm, "MatMul": matmul}
+READERS: dict[str, OperatorReader] = {"Gemm": _gemm, "MatMul": _matmul}

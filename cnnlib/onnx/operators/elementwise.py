@@ -16,12 +16,12 @@ from cnnlib.onnx.reading import Array, MixesSamples, Operation, OperatorReader, 
 __all__ = ["READERS", "broadcast", "combined", "plus", "times"]
 
 
-def activation(make: Callable[[Operation], Layer]) -> OperatorReader:
+def _activation(make: Callable[[Operation], Layer]) -> OperatorReader:
     """Return what reads an operator that is one layer."""
     return lambda op: placed(make(op), op.x())
 
 
-def clip(op: Operation) -> Value:
+def _clip(op: Operation) -> Value:
     low, high = op.number("min", 1), op.number("max", 2)
     if low is None and high is None:
         return op.x()
@@ -30,7 +30,7 @@ def clip(op: Operation) -> Value:
     return placed(layers.Hardtanh(low, high), op.x())
 
 
-def prelu(op: Operation) -> Node:
+def _prelu(op: Operation) -> Node:
     x, slope = op.x(), op.array(1)
     if op.opset < 7 and slope.ndim == 1 and slope.size > 1:  # then one for each channel
         slope = slope.reshape(-1, *(1 for _ in x.shape[1:]))
@@ -42,7 +42,7 @@ def prelu(op: Operation) -> Node:
     return placed(layers.Subtract(), placed(layers.ReLU(), x), times(op, below, slope))
 
 
-def softmax(kind: Any) -> OperatorReader:
+def _softmax(kind: Any) -> OperatorReader:
     def read(op: Operation) -> Node:
         x = op.x()
         shape = op.shape(x)
@@ -57,20 +57,20 @@ def softmax(kind: Any) -> OperatorReader:
     return read
 
 
-def absolute(op: Operation) -> Node:
+def _absolute(op: Operation) -> Node:
     """|x| = max(0, x) + max(0, -x)."""
     x = op.x()
     return placed(layers.Add(), placed(layers.ReLU(), x), placed(layers.ReLU(), placed(layers.Affine(-1.0), x)))
 
 
-def power(op: Operation) -> Node:
+def _power(op: Operation) -> Node:
     exponent = op.array(1)
     if exponent.size != 1:
         raise UnsupportedError("Pow with an exponent for each element")
     return broadcast(op, placed(layers.Power(exponent.item()), op.x()), _broadcast_shape(op, op.x(), exponent))
 
 
-def expand(op: Operation) -> Node:
+def _expand(op: Operation) -> Node:
     x = op.x()
     sizes = tuple(op.ints("shape", 1) or ())
     try:
@@ -80,7 +80,7 @@ def expand(op: Operation) -> Node:
     return broadcast(op, x, shape)
 
 
-def cast(op: Operation) -> Value:
+def _cast(op: Operation) -> Value:
     from onnx import TensorProto
 
     floats = {TensorProto.FLOAT16: "float16", TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
@@ -92,7 +92,7 @@ def cast(op: Operation) -> Value:
     return placed(layers.Cast(floats[to]), x) if narrower else x
 
 
-def dropout(op: Operation) -> list[Value]:
+def _dropout(op: Operation) -> list[Value]:
     ratio = op.number("ratio", 1)
     ratio = 0.5 if ratio is None else ratio
     if op.has(2) and op.array(2).any() and ratio:
@@ -102,7 +102,7 @@ def dropout(op: Operation) -> list[Value]:
     return [y, placed(layers.Affine(0.0, 1.0), x)] if op.wants(1) else [y]
 
 
-def arithmetic(kind: str) -> OperatorReader:
+def _arithmetic(kind: str) -> OperatorReader:
     """Return what reads an operator on two values, or on any number of them."""
 
     def read(op: Operation) -> Value:
@@ -224,34 +224,34 @@ def _named(make: Callable[..., Layer], **defaults: Any) -> Callable[[Operation],
 
 
 READERS: dict[str, OperatorReader] = {
-    "Abs": absolute,
-    "Add": arithmetic("Add"),
-    "Cast": cast,
-    "Clip": clip,
-    "Div": arithmetic("Divide"),
-    "Dropout": dropout,
-    "Elu": activation(_named(layers.ELU, alpha=1.0)),
-    "Expand": expand,
-    "Gelu": activation(_named(layers.GELU, approximate="none")),
-    "HardSigmoid": activation(_named(layers.Hardsigmoid, alpha=0.2, beta=0.5)),
-    "HardSwish": activation(lambda op: layers.Hardswish()),
+    "Abs": _absolute,
+    "Add": _arithmetic("Add"),
+    "Cast": _cast,
+    "Clip": _clip,
+    "Div": _arithmetic("Divide"),
+    "Dropout": _dropout,
+    "Elu": _activation(_named(layers.ELU, alpha=1.0)),
+    "Expand": _expand,
+    "Gelu": _activation(_named(layers.GELU, approximate="none")),
+    "HardSigmoid": _activation(_named(layers.Hardsigmoid, alpha=0.2, beta=0.5)),
+    "HardSwish": _activation(lambda op: layers.Hardswish()),
     "Identity": lambda op: op.operand(0),
-    "LeakyRelu": activation(lambda op: layers.LeakyReLU(op.setting("alpha", 0.01))),
-    "LogSoftmax": softmax(layers.LogSoftmax),
-    "Mish": activation(lambda op: layers.Mish()),
-    "Mul": arithmetic("Multiply"),
-    "Neg": activation(lambda op: layers.Affine(-1.0)),
-    "PRelu": prelu,
-    "Pow": power,
-    "Reciprocal": activation(lambda op: layers.Reciprocal(1.0)),
-    "Relu": activation(lambda op: layers.ReLU()),
-    "Selu": activation(_named(layers.SELU, alpha=1.6732632423543772, gamma=1.0507009873554805)),
-    "Sigmoid": activation(lambda op: layers.Sigmoid()),
-    "Softmax": softmax(layers.Softmax),
-    "Softplus": activation(lambda op: layers.Softplus()),
-    "Softsign": activation(lambda op: layers.Softsign()),
-    "Sqrt": activation(lambda op: layers.Power(0.5)),
-    "Sub": arithmetic("Subtract"),
-    "Sum": arithmetic("Add"),
-    "Tanh": activation(lambda op: layers.Tanh()),
+    "LeakyRelu": _activation(lambda op: layers.LeakyReLU(op.setting("alpha", 0.01))),
+    "LogSoftmax": _softmax(layers.LogSoftmax),
+    "Mish": _activation(lambda op: layers.Mish()),
+    "Mul": _arithmetic("Multiply"),
+    "Neg": _activation(lambda op: layers.Affine(-1.0)),
+    "PRelu": _prelu,
+    "Pow": _power,
+    "Reciprocal": _activation(lambda op: layers.Reciprocal(1.0)),
+    "Relu": _activation(lambda op: layers.ReLU()),
+    "Selu": _activation(_named(layers.SELU, alpha=1.6732632423543772, gamma=1.0507009873554805)),
+    "Sigmoid": _activation(lambda op: layers.Sigmoid()),
+    "Softmax": _softmax(layers.Softmax),
+    "Softplus": _activation(lambda op: layers.Softplus()),
+    "Softsign": _activation(lambda op: layers.Softsign()),
+    "Sqrt": _activation(lambda op: layers.Power(0.5)),
+    "Sub": _arithmetic("Subtract"),
+    "Sum": _arithmetic("Add"),
+    "Tanh": _activation(lambda op: layers.Tanh()),
 }

@@ -15,13 +15,12 @@ from cnnlib.onnx.reading import MixesSamples, Operation, OperatorReader, Value, 
 __all__ = ["READERS"]
 
 
-def batch_norm(op: Operation) -> Value | list[Value]:
+def _batch_norm(op: Operation) -> Value | list[Value]:
     x = op.x()
     scale, bias, mean, var = (op.array(i) for i in range(1, 5))
     if op.setting("training_mode", 0):
         return _batch_norm_of_batch(op, x)
-    if not op.batched:
-        raise MixesSamples("BatchNormalization needs a batch along axis 0, where another operator works across it")
+    op.needs_batch()
     if not x.shape or {array.size for array in (scale, bias, mean, var)} != {x.shape[0]}:
         raise FileFormatError(f"BatchNormalization of {shown(op.shape(x))} with {scale.size} channels")
     eps, momentum = op.setting("epsilon", 1e-5), 1 - op.setting("momentum", 0.9)
@@ -42,14 +41,10 @@ def _batch_norm_of_batch(op: Operation, x: Node) -> list[Value]:
             "BatchNormalization in training mode computes across the samples of a batch (axis 0): export in evaluation "
             "mode, after model.eval()"
         )
-
     channels, momentum = x.shape[1], op.setting("momentum", 0.9)
     axes = [axis for axis in range(1, len(x.shape) + 1) if axis != 2]
     shape = (1, channels, *(1 for _ in x.shape[2:]))
-    own_mean = placed(layers.Mean(axes, keepdims=True), x)
-    centred = placed(layers.Subtract(), x, placed(layers.Expand(x.shape), own_mean))
-    own_var = placed(layers.Mean(axes, keepdims=True), placed(layers.Multiply(), centred, centred))
-    inverse = placed(layers.Power(-0.5), placed(layers.Affine(1.0, op.setting("epsilon", 1e-5)), own_var))
+    own_mean, own_var, centred, inverse = _moments(x, axes, op.setting("epsilon", 1e-5))
     normed = placed(layers.Multiply(), centred, placed(layers.Expand(x.shape), inverse))
     y = plus(op, times(op, normed, scale.reshape(shape)), bias.reshape(shape))
     moved = [
@@ -59,7 +54,15 @@ def _batch_norm_of_batch(op: Operation, x: Node) -> list[Value]:
     return [y, *moved]
 
 
-def instance_norm(op: Operation) -> Value:
+def _moments(x: Node, axes: list[int], eps: float) -> tuple[Node, Node, Node, Node]:
+    """Return μ, σ², x - μ and 1/√(σ² + ε) along axes, which stay."""
+    mean = placed(layers.Mean(axes, keepdims=True), x)
+    centred = placed(layers.Subtract(), x, placed(layers.Expand(x.shape), mean))
+    var = placed(layers.Mean(axes, keepdims=True), placed(layers.Multiply(), centred, centred))
+    return mean, var, centred, placed(layers.Power(-0.5), placed(layers.Affine(1.0, eps), var))
+
+
+def _instance_norm(op: Operation) -> Value:
     x = op.x()
     op.image(x, len(x.shape) - 1)
     kind = layers.InstanceNorm2d if len(x.shape) == 3 else layers.InstanceNorm1d
@@ -67,10 +70,9 @@ def instance_norm(op: Operation) -> Value:
     return placed(filled(norm, weight=op.array(1), bias=op.array(2)), x)
 
 
-def group_norm(op: Operation) -> Value:
+def _group_norm(op: Operation) -> Value:
     x, groups = op.x(), op.setting("num_groups", 1)
-    if not op.batched:
-        raise MixesSamples("GroupNormalization needs a batch along axis 0, where another operator works across it")
+    op.needs_batch()
     weight, bias = op.array(1), op.array(2)
     if op.opset < 21:  # then one of each for a group
         weight, bias = (np.repeat(array, x.shape[0] // max(groups, 1)) for array in (weight, bias))
@@ -78,7 +80,7 @@ def group_norm(op: Operation) -> Value:
     return placed(filled(norm, weight=weight, bias=bias), x)
 
 
-def layer_norm(op: Operation) -> list[Value]:
+def _layer_norm(op: Operation) -> list[Value]:
     x, eps = op.x(), op.setting("epsilon", 1e-5)
     rank = len(op.shape(x))
     first = op.axis(op.setting("axis", -1), rank)
@@ -88,16 +90,13 @@ def layer_norm(op: Operation) -> list[Value]:
     outputs: list[Value] = [y]
     if op.wants(1) or op.wants(2):
         axes = list(range(first, len(x.shape) + 1))
-        mean = placed(layers.Mean(axes, keepdims=True), x)
-        centred = placed(layers.Subtract(), x, placed(layers.Expand(x.shape), mean))
-        var = placed(layers.Mean(axes, keepdims=True), placed(layers.Multiply(), centred, centred))
-        outputs += [mean, placed(layers.Power(-0.5), placed(layers.Affine(1.0, eps), var))]
+        mean, _, _, inverse = _moments(x, axes, eps)
+        outputs += [mean, inverse]
     return outputs
 
 
-def lrn(op: Operation) -> Value:
-    if not op.batched:
-        raise MixesSamples("LRN needs a batch along axis 0, where another operator works across it")
+def _lrn(op: Operation) -> Value:
+    op.needs_batch()
     size = op.setting("size")
     if size is None:
         raise FileFormatError("LRN without a size")
@@ -111,9 +110,9 @@ def lrn(op: Operation) -> Value:
 
 
 READERS: dict[str, OperatorReader] = {
-    "BatchNormalization": batch_norm,
-    "GroupNormalization": group_norm,
-    "InstanceNormalization": instance_norm,
-    "LRN": lrn,
-    "LayerNormalization": layer_norm,
+    "BatchNormalization": _batch_norm,
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": _instance_norm,
+    "LRN": _lrn,
+    "LayerNormalization": _layer_norm,
 }

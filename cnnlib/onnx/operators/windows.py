@@ -40,7 +40,7 @@ class Windows:
         return [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True)]
 
 
-def windows(op: Operation, kernel: Sequence[int] | None, sizes: Sequence[int]) -> Windows:
+def _windows(op: Operation, kernel: Sequence[int] | None, sizes: Sequence[int]) -> Windows:
     """Return the windows of a Conv or a pool over an image of these sizes."""
     if kernel is None:
         raise FileFormatError(f"{op.kind} without a kernel_shape")
@@ -67,31 +67,31 @@ def windows(op: Operation, kernel: Sequence[int] | None, sizes: Sequence[int]) -
     return found
 
 
-def conv(op: Operation) -> Value:
+def _conv(op: Operation) -> Value:
     x, weight = op.x(), op.array(1)
     bias = op.array(2) if op.has(2) else None
     axes, groups = weight.ndim - 2, op.setting("group", 1)
     op.image(x, axes)
-    at = windows(op, op.setting("kernel_shape") or weight.shape[2:], x.shape[1:])
+    at = _windows(op, op.setting("kernel_shape") or weight.shape[2:], x.shape[1:])
     if tuple(at.kernel) != weight.shape[2:] or groups < 1 or weight.shape[1] * groups != x.shape[0]:
         raise FileFormatError(f"a weight of shape {weight.shape} in {groups} group(s) for an image {x.shape}")
     padding = at.before
     if not at.symmetric:
-        x, padding = padded(x, at.before, at.after), [0] * axes
+        x, padding = _padded(x, at.before, at.after), [0] * axes
     kind: Any = layers.Conv1d if axes == 1 else layers.Conv2d
     settings: list[Any] = [one[0] if axes == 1 else tuple(one) for one in (at.kernel, at.stride, padding, at.dilation)]
     layer = kind(x.shape[0], len(weight), *settings, groups, bias is not None, dtype=op.dtype)
     return placed(filled(layer, weight=weight, bias=bias), x)
 
 
-def conv_transpose(op: Operation) -> Value:
+def _conv_transpose(op: Operation) -> Value:
     x, weight = op.x(), op.array(1)
     bias = op.array(2) if op.has(2) else None
     axes, groups = weight.ndim - 2, op.setting("group", 1)
     op.image(x, axes)
     sizes = x.shape[1:]
     auto = op.setting("auto_pad", "NOTSET")
-    at = windows(op, op.setting("kernel_shape") or weight.shape[2:], sizes)
+    at = _windows(op, op.setting("kernel_shape") or weight.shape[2:], sizes)
     extra = list(op.setting("output_padding") or [0] * axes)
     target = op.setting("output_shape")
     full = [s * (n - 1) + span for s, n, span in zip(at.stride, sizes, at.spans, strict=True)]
@@ -123,14 +123,14 @@ def conv_transpose(op: Operation) -> Value:
     return placed(layers.Slice([None, *((b, b + n) for b, n in zip(at.before, out, strict=True))]), y)
 
 
-def pool(kind: str) -> OperatorReader:
+def _pool(kind: str) -> OperatorReader:
     """Return what reads MaxPool, AveragePool or LpPool."""
 
     def read(op: Operation) -> Value | list[Value]:
         x = op.x()
         axes = len(x.shape) - 1
         op.image(x, axes)
-        at = windows(op, op.setting("kernel_shape"), x.shape[1:])
+        at = _windows(op, op.setting("kernel_shape"), x.shape[1:])
         if max(a - span for a, span in zip([*at.before, *at.after], at.spans * 2, strict=True)) >= 0:
             raise FileFormatError(f"{kind}: padding {at.before}, {at.after} of windows that reach {at.spans}")
         own = op.shape(x)
@@ -181,7 +181,7 @@ def _pooled(op: Operation, kind: str, image: Node, at: Windows) -> tuple[Node, L
     return y, layer
 
 
-def global_pool(kind: str) -> OperatorReader:
+def _global_pool(kind: str) -> OperatorReader:
     """Return what reads the pools over a whole image, of any number of axes."""
 
     def read(op: Operation) -> Value:
@@ -198,12 +198,12 @@ def global_pool(kind: str) -> OperatorReader:
     return read
 
 
-def padded(x: Node, before: Sequence[int], after: Sequence[int]) -> Node:
+def _padded(x: Node, before: Sequence[int], after: Sequence[int]) -> Node:
     """Return an image with zeros around it."""
     return placed(layers.Pad([(0, 0), *zip(before, after, strict=True)]), x)
 
 
-def pad(op: Operation) -> Value:
+def _pad(op: Operation) -> Value:
     x = op.x()
     rank = len(op.shape(x))
     pads, axes = op.ints("pads" if op.opset > 1 else "paddings", 1), op.ints("axes", 3)
@@ -226,7 +226,7 @@ def _number(value: float) -> float | str:
     return value if np.isfinite(value) else str(value)
 
 
-def resize(op: Operation) -> Value:
+def _resize(op: Operation) -> Value:
     x = op.x()
     own = op.shape(x)
     modern, scales = op.opset >= 11, None
@@ -278,7 +278,7 @@ def resize(op: Operation) -> Value:
     return placed(layer, x)
 
 
-def shuffled(kind: Any) -> OperatorReader:
+def _shuffled(kind: Any) -> OperatorReader:
     """Return what reads DepthToSpace or SpaceToDepth."""
 
     def read(op: Operation) -> Value:
@@ -289,17 +289,17 @@ def shuffled(kind: Any) -> OperatorReader:
 
 
 READERS: dict[str, OperatorReader] = {
-    "AveragePool": pool("AveragePool"),
-    "Conv": conv,
-    "ConvTranspose": conv_transpose,
-    "DepthToSpace": shuffled(layers.DepthToSpace),
-    "GlobalAveragePool": global_pool("Mean"),
-    "GlobalLpPool": global_pool("LpPool"),
-    "GlobalMaxPool": global_pool("Max"),
-    "LpPool": pool("LpPool"),
-    "MaxPool": pool("MaxPool"),
-    "Pad": pad,
-    "Resize": resize,
-    "SpaceToDepth": shuffled(layers.SpaceToDepth),
-    "Upsample": resize,
+    "AveragePool": _pool("AveragePool"),
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "DepthToSpace": _shuffled(layers.DepthToSpace),
+    "GlobalAveragePool": _global_pool("Mean"),
+    "GlobalLpPool": _global_pool("LpPool"),
+    "GlobalMaxPool": _global_pool("Max"),
+    "LpPool": _pool("LpPool"),
+    "MaxPool": _pool("MaxPool"),
+    "Pad": _pad,
+    "Resize": _resize,
+    "SpaceToDepth": _shuffled(layers.SpaceToDepth),
+    "Upsample": _resize,
 }
