@@ -71,12 +71,12 @@ def _by_rows(kernel: Any, log: bool, dim: int, result: Array, *arrays: Array) ->
         raise ShapeError(f"dim = {dim}: an array of shape {arrays[0].shape} has no such dimension")
     run = instance(kernel, result)
     if dim in (-1, rank - 1):
-        rows = -1, result.shape[-1]
-        run(result.reshape(rows), *(array.reshape(rows) for array in arrays), log)
+        # Scores N × C are rows already: small ones are done before an array could be reshaped.
+        seen = (result, *arrays) if rank == 2 else [array.reshape(-1, array.shape[-1]) for array in (result, *arrays)]
+        run(*seen, log)
         return result
     turned = [np.ascontiguousarray(np.moveaxis(array, dim, -1)) for array in arrays]
     target = np.empty_like(turned[0])
-    rows = -1, target.shape[-1]
-    run(target.reshape(rows), *(array.reshape(rows) for array in turned), log)
+    run(*(array.reshape(-1, array.shape[-1]) for array in (target, *turned)), log)
     np.copyto(result, np.moveaxis(target, -1, dim))
     return result

@@ -3,14 +3,14 @@
  * e^-|x| and what can be made of it cannot overflow. A NaN stays one; where a curve has a kink, comparisons with it are
  * false. */
 #if REAL_BYTES == 4
-#define EXPM1_END 20 /* e^-20 - 1 rounds to -1, tanh 10 to 1 */
+#define FLAT_END 20 /* 1 - e^-20 and tanh 10 round to 1 */
 #define GAUSS_END 16 /* e^(-16^2 / 2) is below the normal numbers */
 #define HALF_MANTISSA 12
 static const REAL FN(tail_powers)[] = {
     0.7552851305f, -0.6078966314f, 0.3871373939f, -0.1865221598f, 0.06039664828f, -0.00753771716f, -0.003479954637f,
     0.001622040106f, 0.0001336533871f, -0.0002155737763f, -1.731082301e-6f, 2.118298426e-5f};
 #else
-#define EXPM1_END 40
+#define FLAT_END 40
 #define GAUSS_END 40
 #define HALF_MANTISSA 27
 static const REAL FN(tail_powers)[] = {
@@ -21,18 +21,17 @@ static const REAL FN(tail_powers)[] = {
     -1.59773961422392205e-7, -8.68664701599789276e-8, 1.78449277729814162e-8, 2.14276038434523559e-8,
     -5.8736267649871907e-10, -3.73064508186837028e-9, -1.19977820312530946e-10, 3.40331230864949465e-10};
 #endif
-#define BLOCK 512 /* numbers that are worked on in the innermost cache */
 #define TAIL_POWERS ((int)(sizeof FN(tail_powers) / sizeof(REAL)))
 
 static INLINE vec FN(at_least)(vec x, vec least) { return vec_select((ivec)(x < least), least, x); }
 static INLINE vec FN(at_most)(vec x, vec most) { return vec_select((ivec)(x > most), most, x); }
 static INLINE vec FN(only)(ivec where, vec x) { return (vec)(where & (ivec)x); }
 
-/* e^x - 1 for x <= 0, which cancels near 0 unless it is taken from e^r - 1. */
-static INLINE vec FN(expm1_of)(vec x) {
+/* 1 - e^x for x <= 0, which cancels near 0 unless it is taken from e^r - 1. */
+static INLINE vec FN(one_minus_exp)(vec x) {
     vec scale;
-    const vec q = FN(exp_parts)(FN(at_least)(x, vec_set1(-EXPM1_END)), &scale);
-    return vec_fma(q, scale, scale - vec_set1(1));
+    const vec q = FN(exp_parts)(FN(at_least)(x, vec_set1(-FLAT_END)), &scale);
+    return vec_fma(-q, scale, vec_set1(1) - scale);
 }
 
 static INLINE vec FN(sigmoid_of)(vec x) {
@@ -48,10 +47,10 @@ static INLINE vec FN(sigmoid)(vec x, vec a, vec b, const int slope) {
 
 /* tanh|x| = d / (2 - d) with d = 1 - e^(-2|x|). */
 static INLINE vec FN(tanh)(vec x, vec a, vec b, const int slope) {
-    const vec one = vec_set1(1), zero = {0}, negative_zero = -zero, size = -FN(absolute)(x);
+    const vec one = vec_set1(1), negative_zero = -(vec){0}, size = -FN(absolute)(x);
     (void)a, (void)b;
     if (slope) return (one - x) * (one + x);
-    const vec d = zero - FN(expm1_of)(size + size);
+    const vec d = FN(one_minus_exp)(size + size);
     return (vec)((ivec)(d / (one + one - d)) | ((ivec)x & (ivec)negative_zero));
 }
 
@@ -62,7 +61,8 @@ static INLINE vec FN(leaky_relu)(vec x, vec a, vec b, const int slope) {
 
 static INLINE vec FN(elu)(vec x, vec a, vec b, const int slope) {
     const vec zero = {0}, below = FN(at_most)(x, zero);
-    return vec_select((ivec)(x > zero), slope ? b : b * x, a * (slope ? FN(exp_of)(below) : FN(expm1_of)(below)));
+    const vec curved = slope ? a * FN(exp_of)(below) : vec_fma(-a, FN(one_minus_exp)(below), zero);
+    return vec_select((ivec)(x > zero), slope ? b : b * x, curved);
 }
 
 static INLINE vec FN(hardtanh)(vec x, vec a, vec b, const int slope) {
@@ -152,14 +152,17 @@ static INLINE vec FN(gelu_tanh)(vec x, vec a, vec b, const int slope) {
     K(CNN_HARDSWISH, hardswish) K(CNN_HARDTANH, hardtanh) K(CNN_LEAKY_RELU, leaky_relu) K(CNN_MISH, mish)         \
     K(CNN_SIGMOID, sigmoid) K(CNN_SILU, silu) K(CNN_SOFTPLUS, softplus) K(CNN_SOFTSIGN, softsign) K(CNN_TANH, tanh)
 
-/* x = f(x), or f'(x) with `slope`: n numbers, whole vectors. */
-static void FN(curve)(REAL *x, ptrdiff_t n, int slope, cnn_activation kind, vec a, vec b) {
-#define EACH(kind, curve)                                                                                     \
-    case kind:                                                                                                \
-        if (slope)                                                                                            \
-            for (ptrdiff_t i = 0; i < n; i += LANES) vec_store(x + i, FN(curve)(vec_load(x + i), a, b, 1));   \
-        else                                                                                                  \
-            for (ptrdiff_t i = 0; i < n; i += LANES) vec_store(x + i, FN(curve)(vec_load(x + i), a, b, 0));   \
+/* y = f(x), or dy f'(x) if there is a dy: n numbers, whole vectors. */
+static void FN(curve)(REAL *y, const REAL *dy, const REAL *x, ptrdiff_t n, int stream, cnn_activation kind, vec a,
+                      vec b) {
+#define EACH(kind, curve)                                                                             \
+    case kind:                                                                                        \
+        if (dy)                                                                                       \
+            for (ptrdiff_t i = 0; i < n; i += LANES)                                                  \
+                FN(send)(y, i, n, vec_load(dy + i) * FN(curve)(vec_load(x + i), a, b, 1), stream);    \
+        else                                                                                          \
+            for (ptrdiff_t i = 0; i < n; i += LANES)                                                  \
+                FN(send)(y, i, n, FN(curve)(vec_load(x + i), a, b, 0), stream);                       \
         return;
     switch (kind) { EACH_CURVE(EACH) }
 #undef EACH
@@ -167,20 +170,17 @@ static void FN(curve)(REAL *x, ptrdiff_t n, int slope, cnn_activation kind, vec 
 
 void KERNEL(activation)(REAL *y, const REAL *dy, const REAL *x, ptrdiff_t n, int stream, cnn_activation kind, REAL a,
                         REAL b) {
-    REAL block[BLOCK];
-    for (ptrdiff_t from = 0; from < n; from += BLOCK) {
-        const ptrdiff_t count = cnn_min(BLOCK, n - from);
-        for (ptrdiff_t i = 0; i < count; i += LANES) vec_store(block + i, FN(at)(x + from, i, count));
-        FN(curve)(block, count, dy != NULL, kind, vec_set1(a), vec_set1(b));
-        for (ptrdiff_t i = 0; i < count; i += LANES) {
-            const vec v = vec_load(block + i);
-            FN(send)(y + from, i, count, dy ? FN(at)(dy + from, i, count) * v : v, stream);
-        }
-    }
+    const ptrdiff_t rest = n % LANES, whole = n - rest;
+    FN(curve)(y, dy, x, whole, stream, kind, vec_set1(a), vec_set1(b));
+    if (!rest) return;
+    REAL part[LANES], gradient[LANES];
+    vec_store(part, vec_load_part(x + whole, (int)rest));
+    if (dy) vec_store(gradient, vec_load_part(dy + whole, (int)rest));
+    FN(curve)(part, dy ? gradient : NULL, part, LANES, 0, kind, vec_set1(a), vec_set1(b));
+    vec_store_part(y + whole, vec_load(part), (int)rest);
 }
 
-#undef BLOCK
-#undef EXPM1_END
+#undef FLAT_END
 #undef GAUSS_END
 #undef HALF_MANTISSA
 #undef TAIL_POWERS
