@@ -80,7 +80,8 @@ def test_sources_that_are_not_built(tmp_path: Path) -> None:
     (tmp_path / "cnnlib").mkdir()
     for name in ("__init__.py", "_version.py", "config.py", "errors.py", "threads.py"):
         shutil.copy(package / name, tmp_path / "cnnlib")
-    found = subprocess.run([sys.executable, "-c", "import cnnlib"], cwd=tmp_path, capture_output=True, text=True)
+    # -S: without the finder of an editable install, which would find the rest of the package where it was built.
+    found = subprocess.run([sys.executable, "-S", "-c", "import cnnlib"], cwd=tmp_path, capture_output=True, text=True)
     assert "clone of the sources, run `pip install -e .` there" in found.stderr.splitlines()[-1]
 
 
