@@ -62,6 +62,7 @@ class Trainer:
     third: ``(x, y, sample_weight)``, one for each sample, by which losses are weighted means (:mod:`cnnlib.losses`);
     metrics count every sample once.
 
+    >>> import numpy as np
     >>> from cnnlib.losses import MSELoss
     >>> from cnnlib.layers import Linear
     >>> from cnnlib.model import Sequential
@@ -250,6 +251,7 @@ class Trainer:
     def evaluate(self, data: Data, batch_size: int = 256) -> dict[str, float]:
         """Return ``loss`` and the metrics over all of the data, whatever the batch size; the model stays as it is.
 
+        >>> import numpy as np
         >>> from cnnlib.losses import MSELoss
         >>> from cnnlib.layers import Linear
         >>> from cnnlib.model import Sequential
