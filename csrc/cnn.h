@@ -138,7 +138,7 @@ typedef struct {
     cnn_status cnn_conv2d_forward_##T(R *y, uint8_t *winner, const R *x, const R *w, const R *b, const R *scale,    \
                                       const cnn_conv2d *p, const cnn_conv2d_fusion *f);                             \
     /* How forward, or with `gradient` the input gradient, is computed: "depthwise", in Winograd's "tiles 6×6", "tiles 7×7" \
-     * or "tiles 8×8", directly with columns in lanes, "pixels", or images, "direct". */                            \
+     * or "tiles 8×8", as a product with x "unfolded", directly with columns in lanes, "pixels", or images, "direct". */ \
     const char *cnn_conv2d_way_##T(const cnn_conv2d *p, const cnn_conv2d_fusion *f, int gradient);                  \
     /* With dy the gradient of forward's y and g that of the sum before ReLU and pooling, which is dy or is found from dy \
      * and `winner` (with pooling) or y (ReLU alone; y is not read otherwise and may be NULL):                      \

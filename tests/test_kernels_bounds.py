@@ -29,7 +29,7 @@ from cnnlib.functional.pooling import pool_options
 from cnnlib.selftest.kernels import CURVES
 from cnnlib.shapes import conv2d_output_shape, pair, pool2d_windows
 
-WAYS = {"depthwise", "direct", "pixels", "tiles 6×6", "tiles 7×7", "tiles 8×8"}
+WAYS = {"depthwise", "direct", "pixels", "tiles 6×6", "tiles 7×7", "tiles 8×8", "unfolded"}
 # N, C, H, W, K, kernel, stride, padding, dilation, groups: around vectors and tiles; the last may be fused, too.
 CONVOLUTIONS = (
     (1, 1, 1, 1, 1, 1, 1, 0, 1, 1),

@@ -1,4 +1,4 @@
-"""Convolutions with neighbouring columns in lanes, of few images or few channels, against the definition in float64."""
+"""Convolutions of few images or few channels: with x unfolded, or with neighbouring columns in lanes; in float64."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from helpers import Array, assert_close, assert_same_bits_for_any_threads, guarded, normal, poisoned
 
 from cnnlib import _kernels, config, functional, reference
-from cnnlib.shapes import conv2d_output_shape
+from cnnlib.shapes import conv2d_output_shape, pair
 
 # N, C, H, W, K, kernel, stride, padding, dilation, groups; the outputs' columns fill 16 lanes nearly, or less by far.
 CASES = {
@@ -24,12 +24,19 @@ CASES = {
     "more-padding-than-filter": (1, 2, 3, 6, 4, 2, 1, (4, 6), 1, 1),
     "stride-beyond-filter": (1, 3, 13, 80, 5, 2, (5, 5), 0, 1, 1),
     "full-batch-of-images-of-few-channels": (17, 2, 6, 32, 7, 3, (2, 1), (0, 1), 1, 1),
+    "unfolded-1x1": (3, 37, 7, 7, 33, 1, 1, 0, 1, 1),
+    "unfolded-pixel": (1, 70, 1, 1, 50, 1, 1, 0, 1, 1),
+    "unfolded-whole-vectors": (1, 5, 4, 8, 16, (1, 3), 1, (0, 1), 1, 1),
+    "unfolded-stride": (2, 10, 14, 13, 24, 3, (2, 3), 1, 1, 1),
+    "unfolded-groups": (2, 12, 9, 11, 48, 3, 1, (4, 2), (3, 2), 3),
+    "unfolded-threads": (2, 130, 9, 9, 90, 3, 1, 1, 1, 2),
+    "unfolded-more-padding-than-image": (1, 5, 3, 4, 20, 2, (3, 1), (7, 5), 1, 1),
 }
 
 
 def arrays(name: str, rng: np.random.Generator, dtype: type) -> tuple[Array, Array, Array, tuple[object, ...]]:
     n, c, h, w, k, kernel, *settings, groups = CASES[name]
-    x, weight = normal(rng, n, c, h, w, dtype=dtype), normal(rng, k, c // groups, kernel, kernel, dtype=dtype)
+    x, weight = normal(rng, n, c, h, w, dtype=dtype), normal(rng, k, c // groups, *pair(kernel, "kernel"), dtype=dtype)
     return x, weight, normal(rng, k, dtype=dtype), (*settings, groups)
 
 
@@ -62,10 +69,26 @@ def test_meets_the_definition(name, isa, dtype, rng) -> None:
 def test_the_cases_go_this_way(rng) -> None:
     with config.using(config.supported_isas()[0]):
         ways = {name: way(*(arrays(name, rng, np.float32)[i] for i in (0, 1, 3)))[0] for name in CASES}
-    assert list(ways.values()).count("pixels") >= len(CASES) - 3, ways
+    unfolded = {name for name in CASES if name.startswith("unfolded")}
+    assert {name for name, found in ways.items() if found == "unfolded"} >= unfolded, ways
+    assert list(ways.values()).count("pixels") >= len(CASES) - len(unfolded) - 3, ways
 
 
-@pytest.mark.parametrize("name", ["stem", "one-channel", "groups", "full-batch-of-images-of-few-channels"])
+def test_tiles_that_few_pixels_do_not_fill_give_way(rng) -> None:
+    ways = []
+    with config.using(config.supported_isas()[0], algorithm="accurate"):
+        for channels, size in ((96, 7), (64, 64)):
+            x, weight = (
+                np.zeros((1, channels, size, size), np.float32),
+                np.zeros((channels, channels, 3, 3), np.float32),
+            )
+            ways.append(way(x, weight, (1, 1, 1, 1))[0])
+    assert ways == ["unfolded", "tiles 6×6"]
+
+
+@pytest.mark.parametrize(
+    "name", ["stem", "one-channel", "groups", "full-batch-of-images-of-few-channels", "unfolded-groups"]
+)
 @pytest.mark.parametrize("pool", [0, 1])
 @pytest.mark.parametrize("relu", [0, 1])
 @pytest.mark.parametrize("scaled", [False, True])
@@ -87,7 +110,7 @@ def test_fused_is_what_the_parts_give(relu, scaled, pool, name, isa, dtype, rng)
     assert_close(np.nan_to_num(y), np.nan_to_num(expected).astype(np.float64), weight[0].size, term=1.0)
 
 
-@pytest.mark.parametrize("name", ["stem", "many-channels", "full-batch-of-images-of-few-channels"])
+@pytest.mark.parametrize("name", ["stem", "many-channels", "full-batch-of-images-of-few-channels", "unfolded-threads"])
 def test_same_bits_for_any_number_of_threads(name, isa, rng) -> None:
     x, weight, bias, settings = arrays(name, rng, np.float32)
     assert_same_bits_for_any_threads(lambda: [functional.conv2d(x, weight, bias, *settings)])

@@ -20,6 +20,7 @@
 #include "winograd_grad.c"
 #include "depthwise.c"
 #include "pixels.c"
+#include "unfolded.c"
 #include "conv2d.c"
 #include "conv2d_grad.c"
 #include "relayout.c"
