@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -33,7 +34,7 @@ from cnnlib.layers.checks import count
 from cnnlib.model import Model, Sequential
 from cnnlib.shapes import IntPair
 
-__all__ = ["MODELS", "classic", "inception_mini", "lenet5", "mlp", "modern_mlp", "resnet_mini"]
+__all__ = ["MODELS", "classic", "inception_mini", "lenet5", "mlp", "modern_mlp", "resnet_mini", "vgg_mini"]
 
 
 def lenet5(num_classes: int = 10, *, init: str = DEFAULT, rng: RNG = None, dtype: DTypeLike = np.float32) -> Sequential:
@@ -148,6 +149,42 @@ def classic(
     return Sequential(*layers, Flatten(), *_fully_connected(sizes, init, rng, dtype), input_shape=input_shape)
 
 
+def vgg_mini(
+    input_shape: tuple[int, int, int] = (1, 28, 28),
+    channels: Sequence[int] = (32, 64, 128),
+    num_classes: int = 10,
+    *,
+    init: str = "he_normal",
+    rng: RNG = None,
+    dtype: DTypeLike = np.float32,
+) -> Sequential:
+    """A small VGG: [Conv 3×3, BatchNorm, ReLU] twice and a pool that halves the image, for each of `channels`; Linear.
+
+    Made for small colour images such as CIFAR's, 3 × 32 × 32. Returns logits.
+
+    Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015; with
+    batch normalisation as in arXiv:1502.03167.
+
+    >>> model = vgg_mini((3, 32, 32), rng=0)
+    >>> model.graph.nodes[-1].shape, sum(p.data.size for p in model.parameters().values())
+    ((10,), 307946)
+    """
+    rng = as_generator(rng)
+    layers: list[Layer] = []
+    shape: tuple[int, ...] = tuple(input_shape)
+    for width in channels:
+        for _ in range(2):
+            # No bias: BatchNorm subtracts the mean, and adds a bias of its own.
+            conv = Conv2d(shape[0], width, 3, padding=1, bias=False, init=init, rng=rng, dtype=dtype)
+            shape = conv.output_shape(shape)
+            layers += [conv, BatchNorm2d(width, dtype=dtype), ReLU()]
+        pool = MaxPool2d(2)
+        shape = pool.output_shape(shape)
+        layers.append(pool)
+    head = Linear(prod(shape), num_classes, init=init, rng=rng, dtype=dtype)
+    return Sequential(*layers, Flatten(), head, input_shape=input_shape)
+
+
 def resnet_mini(
     input_shape: tuple[int, int, int] = (1, 28, 28),
     channels: Sequence[int] = (16, 32, 64),
@@ -256,13 +293,25 @@ def _fully_connected(sizes: Sequence[int], init: str, rng: np.random.Generator, 
     return layers[:-1]
 
 
-#: Builders by name, for the command line: each takes ``rng`` and ``dtype`` and makes a model from images of
-#: 1 × 28 × 28 to the logits of 10 classes.
+def _perceptron(
+    build: Callable[..., Sequential],
+    hidden: Sequence[int],
+    input_shape: tuple[int, ...] = (1, 28, 28),
+    num_classes: int = 10,
+    **how: Any,
+) -> Sequential:
+    """`mlp` or `modern_mlp` as the other builders are called: from a shape and a number of classes."""
+    return build((prod(input_shape), *hidden, num_classes), input_shape=input_shape, **how)
+
+
+#: Builders by name, for the command line: each takes ``num_classes``, ``rng`` and ``dtype`` and makes a model from
+#: images to logits; all but lenet5 take ``input_shape``. By default images are 1 × 28 × 28, of 10 classes.
 MODELS: dict[str, Callable[..., Model]] = {
     "lenet5": lenet5,
-    "mlp": partial(mlp, (784, 512, 10), input_shape=(1, 28, 28)),
-    "modern_mlp": partial(modern_mlp, (784, 512, 256, 10), input_shape=(1, 28, 28)),
+    "mlp": partial(_perceptron, mlp, (512,)),
+    "modern_mlp": partial(_perceptron, modern_mlp, (512, 256)),
     "classic": classic,
+    "vgg_mini": vgg_mini,
     "resnet_mini": resnet_mini,
     "inception_mini": inception_mini,
 }

@@ -9,11 +9,11 @@ import pytest
 
 from cnnlib import load
 from cnnlib.datasets import mnist_sample
-from cnnlib.errors import ConfigError
+from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.layers import Conv2d, Linear, ReLU
 from cnnlib.losses import CrossEntropyLoss
 from cnnlib.model import Sequential
-from cnnlib.models import MODELS, classic, inception_mini, lenet5, mlp, modern_mlp, resnet_mini
+from cnnlib.models import MODELS, classic, inception_mini, lenet5, mlp, modern_mlp, resnet_mini, vgg_mini
 from cnnlib.optim import SGD
 from cnnlib.schedules import CosineLR
 from cnnlib.trainer import Trainer
@@ -117,13 +117,26 @@ def test_resnet_mini_adds_and_inception_mini_concatenates() -> None:
     assert [inception.node(name).shape for name in ("features", "head")] == [(36,), (7,)]
 
 
-@pytest.mark.parametrize("name", ["modern_mlp", "resnet_mini", "inception_mini"])
+def test_vgg_mini_halves_the_image_for_each_width() -> None:
+    vgg = vgg_mini((3, 20, 9), channels=(4, 6), num_classes=7, init="glorot_normal", rng=0, dtype=np.float64)
+    block = ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["MaxPool2d"]
+    assert [type(layer).__name__ for layer in vgg] == [*block, *block, "Flatten", "Linear"]
+    pooled = [node.shape for node in vgg.graph.nodes if type(node.layer).__name__ == "MaxPool2d"]
+    assert pooled == [(4, 10, 4), (6, 5, 2)]
+    assert vgg.graph.nodes[-1].shape == (7,)
+    assert {parameter.data.dtype for parameter in vgg.parameters().values()} == {np.dtype(np.float64)}
+    with pytest.raises(ShapeError, match="height 1"):
+        vgg_mini((3, 4, 4))
+
+
+@pytest.mark.parametrize("name", ["modern_mlp", "resnet_mini", "inception_mini", "vgg_mini"])
 def test_new_models_learn_digits_and_come_back_from_files(name: str, tmp_path: Path) -> None:
     (x, y), (x_test, y_test) = mnist_sample()
     model = {
         "modern_mlp": lambda: modern_mlp((784, 64, 32, 10), standardize=x, input_shape=(1, 28, 28), rng=0),
         "resnet_mini": lambda: resnet_mini(channels=(4, 8, 16), rng=0),
         "inception_mini": lambda: inception_mini(widths=(4, 6), rng=0),
+        "vgg_mini": lambda: vgg_mini(channels=(4, 8), rng=0),
     }[name]()
     trainer = Trainer(model, CrossEntropyLoss(), SGD(CosineLR(0.1, 2), momentum=0.9))
     trainer.fit((x, y), epochs=2, batch_size=32, verbose=0)

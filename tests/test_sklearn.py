@@ -248,7 +248,7 @@ def test_images_in_any_form_are_the_same() -> None:
     assert [type(layer).__name__ for layer in default.model_][:3] == ["Conv2d", "ReLU", "MaxPool2d"]
 
 
-@pytest.mark.parametrize("model", ["classic", "resnet_mini", "inception_mini", "mlp", "modern_mlp", None])
+@pytest.mark.parametrize("model", ["classic", "vgg_mini", "resnet_mini", "inception_mini", "mlp", "modern_mlp", None])
 @pytest.mark.parametrize("shape", [(3, 12, 9), (1, 28, 28)])
 def test_nets_by_name(model: Any, shape: Any) -> None:
     x = np.random.default_rng(0).random((12, *shape)).astype(np.float32)

@@ -8,9 +8,9 @@ from functools import partial
 
 from cnnlib.graph import Input, Node
 from cnnlib.init import RNG, as_generator
-from cnnlib.layers import Add, AvgPool2d, BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
+from cnnlib.layers import Add, AvgPool2d, BatchNorm2d, Conv2d, Flatten, Linear, MaxPool2d, ReLU
 from cnnlib.model import Model, Sequential
-from cnnlib.models import lenet5
+from cnnlib.models import lenet5, vgg_mini
 
 __all__ = ["NETS", "NamedNet", "cifar", "resnet18"]
 
@@ -29,21 +29,12 @@ class NamedNet:
 
 
 def cifar(rng: RNG = None) -> Sequential:
-    """A net for images of 3 × 32 × 32: [Conv 3×3, BatchNorm, ReLU] × 2 and a pool, three times, then Linear.
+    """`vgg_mini` for images of 3 × 32 × 32: [Conv 3×3, BatchNorm, ReLU] × 2 and a pool, three times, then Linear.
 
     >>> cifar().graph.nodes[-1].shape, sum(p.data.size for p in cifar().parameters().values())
     ((10,), 307946)
     """
-    rng = as_generator(rng)
-    layers: list[Layer] = []
-    channels = 3
-    for width in (32, 64, 128):
-        for _ in range(2):
-            conv = Conv2d(channels, width, 3, padding=1, bias=False, init="he_normal", rng=rng)
-            layers += [conv, BatchNorm2d(width), ReLU()]
-            channels = width
-        layers.append(MaxPool2d(2))
-    return Sequential(*layers, Flatten(), Linear(channels * 4 * 4, 10, rng=rng), input_shape=(3, 32, 32))
+    return vgg_mini((3, 32, 32), rng=rng)
 
 
 def resnet18(rng: RNG = None) -> Model:

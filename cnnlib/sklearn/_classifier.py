@@ -33,9 +33,9 @@ class CNNClassifier(ClassifierMixin, NetEstimator):  # type: ignore[misc]
     The parameters are MLPClassifier's but for these:
 
     model: the net; None for "classic" on images and "mlp" on tables; a name of :mod:`cnnlib.models`: "lenet5",
-        "classic", "resnet_mini", "inception_mini", "mlp", "modern_mlp" (with batch normalisation); or a function
-        ``(input_shape, n_outputs) -> Model`` that returns logits. If it has a parameter `rng`, it gets the generator
-        that `random_state` seeds, to draw the weights from.
+        "classic", "vgg_mini", "resnet_mini", "inception_mini", "mlp", "modern_mlp" (with batch normalisation); or a
+        function ``(input_shape, n_outputs) -> Model`` that returns logits. If it has a parameter `rng`, it gets the
+        generator that `random_state` seeds, to draw the weights from.
     hidden_layer_sizes: of "mlp" and "modern_mlp"; in "classic", of the layers between the convolutions and the output.
     input_shape: (channels, height, width) of images that lie flat.
     solver: "adam", "adamw" or "sgd".

@@ -24,6 +24,7 @@ _FOR_IMAGES: dict[str, Builder] = {
     "inception_mini": models.inception_mini,
     "lenet5": models.lenet5,
     "resnet_mini": models.resnet_mini,
+    "vgg_mini": models.vgg_mini,
 }
 _FULLY_CONNECTED: dict[str, Builder] = {"mlp": models.mlp, "modern_mlp": models.modern_mlp}
 
