@@ -317,7 +317,7 @@ def test_models_that_do_not_fit(elsewhere, capsys) -> None:
     np.save("x.npy", np.zeros((28, 28)))
     Sequential(Linear(5, 10), input_shape=5).save("vectors")
     assert "expected one grey image" in failure(capsys, "predict", "x.npy", "--model", "vectors")
-    assert "needs N × 5" in failure(capsys, "evaluate", "vectors")
+    assert "the model takes 5, expected one grey image" in failure(capsys, "evaluate", "vectors")
     Sequential(cnnlib.ReLU(), input_shape=(1, 28, 28)).save("images")
     assert "expected one score for each" in failure(capsys, "predict", "x.npy", "--model", "images")
     Sequential(cnnlib.Flatten(), Linear(784, 3), input_shape=(1, 28, 28)).save("three")

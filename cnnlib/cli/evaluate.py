@@ -10,22 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib.cli.data import (
-    CLASSES,
-    TITLES,
+    FOLDER,
+    SETS,
     Data,
     add_data,
     available,
+    image_shape,
     load_data,
     load_model,
     number_of_classes,
     returns_logits,
+    trained_classes,
+    trained_title,
 )
 from cnnlib.cli.options import add_threads, number, use_threads
-from cnnlib.errors import ShapeError
+from cnnlib.errors import ConfigError, DataNotFoundError, ShapeError
+from cnnlib.graph import shape_text
 from cnnlib.losses import CrossEntropyLoss
 
 if TYPE_CHECKING:
     from cnnlib.cli.options import Commands
+    from cnnlib.model import Model
 
 __all__ = ["add"]
 
@@ -34,7 +39,8 @@ _CONFUSIONS = 5  # pairs of classes that are listed
 _EXAMPLES = """\
 examples:
   cnnlib evaluate lenet5.safetensors
-  cnnlib evaluate lenet5.safetensors --data mnist"""
+  cnnlib evaluate lenet5.safetensors --data mnist
+  cnnlib evaluate resnet_mini.safetensors --data pets        the pictures that `cnnlib train` held back, or pets/test"""
 
 
 def add(commands: Commands) -> None:
@@ -58,24 +64,20 @@ def run(options: argparse.Namespace) -> int:
     """Test and report."""
     use_threads(options)
     model, notes = load_model(options.model)
-    classes = number_of_classes(model, options.model)
-    trained_on = notes.get("trained_on")
-    own = options.data == "auto" and trained_on is not None and available(trained_on)
-    data = load_data(str(trained_on) if own else options.data)
-    names, (x, y) = CLASSES[data.name], data.test
-    if classes != len(names):
-        raise ShapeError(f"{options.model}: the model tells {classes} classes apart, {data.title} has {len(names)}")
+    data = _loaded(_chosen(options, notes.get("trained_on")), model, options.model)
+    names = data.classes
+    x, y = data.test[:]
     start = time.perf_counter()
     scores = model.predict(x, options.batch_size)
     seconds = time.perf_counter() - start
     loss = CrossEntropyLoss(from_logits=returns_logits(model)).forward(scores, y)
     predicted = scores.argmax(axis=1)
     wrong = int((predicted != y).sum())
-    print(f"model     {options.model}, trained on {TITLES[trained_on] if trained_on else 'unknown data'}")
+    print(f"model     {options.model}, trained on {trained_title(notes)}")
     if "training" in notes:
         print(f"          {notes['training']}")
     print(f"data      {data.title}: {len(y):,} test images, {data.where}")
-    for line in _warnings(trained_on, data):
+    for line in _warnings(notes, data):
         print(f"note      {line}")
     print(f"accuracy  {1 - wrong / len(y):.2%}, {wrong} wrong; loss {loss:.4f}")
     print(f"speed     {len(y) / seconds:,.0f} images/s\n")
@@ -83,8 +85,47 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _warnings(trained_on: str | None, data: Data) -> list[str]:
+def _chosen(options: argparse.Namespace, trained_on: str | None) -> str:
+    """Return the data to test on: what was asked for, else what the model was trained on."""
+    if options.data != "auto" or trained_on is None:
+        return str(options.data)
+    if trained_on == FOLDER:
+        raise ConfigError(f"{options.model} was trained on a folder of pictures: say which, --data FOLDER")
+    if available(trained_on):
+        return trained_on
+    if SETS[trained_on].shape != SETS["sample"].shape:
+        raise DataNotFoundError(
+            f"{options.model} was trained on {SETS[trained_on].title}, which is not on this machine: "
+            f"--data {trained_on} downloads it"
+        )
+    return "auto"
+
+
+def _loaded(chosen: str, model: Model, path: str) -> Data:
+    """Return data that the model fits; those that have a name are not fetched if it does not."""
+    if chosen in ("auto", *SETS):
+        known = SETS["sample" if chosen == "auto" else chosen]
+        _check_classes(model, path, known.classes, known.title)
+        if image_shape(model, path) != known.shape:
+            raise ShapeError(
+                f"{path}: the model takes images of {shape_text(image_shape(model, path))}, those of {known.title} "
+                f"have {shape_text(known.shape)}"
+            )
+        return load_data(chosen)
+    data = load_data(chosen, image_shape(model, path), test_only=True)
+    _check_classes(model, path, data.classes, chosen)
+    return data
+
+
+def _check_classes(model: Model, path: str, classes: tuple[str, ...], title: str) -> None:
+    told_apart = number_of_classes(model, path)
+    if told_apart != len(classes):
+        raise ShapeError(f"{path}: the model tells {told_apart} classes apart, {title} has {len(classes)}")
+
+
+def _warnings(notes: dict[str, str], data: Data) -> list[str]:
     """What keeps this from being a test."""
+    trained_on, known = notes.get("trained_on"), trained_classes(notes)
     if data.name == "sample" and trained_on == "mnist":
         return [
             "this is no test: the bundled digits are from MNIST's training set, on which this model was trained;",
@@ -92,8 +133,9 @@ def _warnings(trained_on: str | None, data: Data) -> list[str]:
         ]
     if data.name == "sample" and trained_on is None:
         return ["the bundled digits are from MNIST's training set: a model trained on the full MNIST has seen them"]
-    if trained_on is not None and CLASSES[trained_on] != CLASSES[data.name]:
-        return [f"{TITLES[trained_on]} and {data.title} have different classes: expect no more than chance, 10 %"]
+    if known and known != data.classes:
+        chance = f"{100 / len(data.classes):.0f} %"
+        return [f"{trained_title(notes)} and {data.title} have different classes: expect no more than chance, {chance}"]
     return []
 
 

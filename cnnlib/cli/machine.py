@@ -66,11 +66,16 @@ def _info(options: argparse.Namespace) -> int:
             print(f"  {package:<12} not installed; pictures need it: pip install 'cnnlib[image]'")
     print(f"\ndata        (CNNLIB_DATA {os.environ.get('CNNLIB_DATA') or 'is not set'})")
     print("  sample        5,000 MNIST digits, part of cnnlib")
-    for name in ("mnist", "fashion-mnist"):
+    for name, model in (
+        ("mnist", "lenet5"),
+        ("fashion-mnist", "lenet5"),
+        ("cifar10", "vgg_mini"),
+        ("cifar100", "vgg_mini"),
+    ):
         found = datasets.find(name)
         print(f"  {name:<13} {f'found in {found}' if found else 'not found; looked for in'}")
         if found is None:
             for folder in datasets.folders(name):
                 print(f"                  {folder}")
-            print(f"                `cnnlib train lenet5 --data {name}` downloads it into the first of these")
+            print(f"                `cnnlib train {model} --data {name}` downloads it into the first of these")
     return 0

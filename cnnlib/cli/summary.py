@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnlib.cli.data import TITLES, load_model
+from cnnlib.cli.data import load_model, trained_title
 from cnnlib.errors import DataNotFoundError
 from cnnlib.models import MODELS
 
@@ -43,5 +43,5 @@ def run(options: argparse.Namespace) -> int:
     model, notes = load_model(options.model)
     print(model.summary())
     if "trained_on" in notes:
-        print(f"trained on {TITLES[notes['trained_on']]}: {notes.get('training', '')}".rstrip(": "))
+        print(f"trained on {trained_title(notes)}: {notes.get('training', '')}".rstrip(": "))
     return 0

@@ -19,6 +19,16 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", "
 CHANNELS = {"RGB": 3, "L": 1}
 
 
+def picture_files(root: PathLike, endings: tuple[str, ...] = EXTENSIONS) -> list[str]:
+    """Return the files below a folder, at any depth, whose name ends in one of `endings`, sorted."""
+    return sorted(
+        os.path.join(folder, file)
+        for folder, _, files in os.walk(root)
+        for file in files
+        if file.lower().endswith(endings) and not file.startswith(".")
+    )
+
+
 class ImageFolder:
     """Pictures in folders, one for each class, as a data set: ``root/cat/1.png``, ``root/dog/a/2.jpg``.
 
@@ -66,12 +76,7 @@ class ImageFolder:
         self.paths: list[str] = []
         labels: list[int] = []
         for name, label in self.class_to_idx.items():
-            found = sorted(
-                os.path.join(folder, file)
-                for folder, _, files in os.walk(self.root / name)
-                for file in files
-                if file.lower().endswith(endings) and not file.startswith(".")
-            )
+            found = picture_files(self.root / name, endings)
             if not found:
                 raise DataError(f"{self.root / name}: no pictures for this class, expected files {' '.join(endings)}")
             self.paths += found
