@@ -125,7 +125,8 @@ def test_without_a_network_it_says_where_to_put_the_archive(elsewhere: Path, cap
 
 def test_a_folder_from_training_to_prediction(elsewhere: Path, capsys) -> None:
     pets = pictures(elsewhere / "my pets", 20)
-    options = ["--data", "my pets", "--epochs", "4", "--batch-size", "8", "--size", "16", "--validation", "0.25"]
+    training = ["--epochs", "4", "--batch-size", "8", "--lr", "0.01", "--validation", "0.25"]
+    options = ["--data", "my pets", "--size", "16", *training]
     assert main(["train", "vgg_mini", *options, "--out", "m"]) == 0
     output = capsys.readouterr().out
     assert "the pictures in my pets: 48 images to train, 12 to test" in output
