@@ -99,7 +99,6 @@ static void FN(wino_multiply)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t 
     const FN(wino_place) at = FN(wino_unit)(p, unit);
     const FN(conv) *c = p->conv;
     const ptrdiff_t L = c->table->lanes, panels = FN(wino_panels)(p, at.tiles);
-    const ptrdiff_t rows = cnn_ceil_div(outputs, c->table->gemm_mb);
     const ptrdiff_t chains = c->cin > WINO_FEW ? cnn_ceil_div(c->cin, WINO_CHAIN) : c->cin > WINO_FEW / 3 ? 2 : 1;
     FN(cnn_gemm_tile) tile = {.c_i = at.tiles * L, .c_j = L, .a_i = c->cin, .a_p = 1, .b_j = L, .tail = (int)L, .apart = 1};
     for (ptrdiff_t j = 0; j < panels; j++) {
@@ -110,6 +109,7 @@ static void FN(wino_multiply)(const FN(winograd) * p, ptrdiff_t unit, ptrdiff_t 
             tile.b = v + f * p->v_f + from * c->cin * L + first * tile.b_p;
             tile.depth = c->cin * (chain + 1) / chains - first;
             tile.accumulate = chain > 0;
+            const ptrdiff_t rows = cnn_ceil_div(outputs, c->table->gemm_rows[to - from]);
             for (ptrdiff_t i = 0; i < rows; i++) {
                 const ptrdiff_t begin = outputs * i / rows, end = outputs * (i + 1) / rows;
                 tile.a = u + f * p->u_f + begin * c->cin + first;
@@ -211,15 +211,20 @@ static int FN(wino_size)(FN(winograd) * p, FN(conv) * c) {
                         (double)(c->groups * c->cin * c->cout);
     const int threads = cnn_threads_for(work / 4);
     const ptrdiff_t units = c->groups * p->units_h * p->units_w; /* of a lane group */
-    p->shared = threads > 1 && lane_groups * units < 2 * threads;
+    p->shared = lane_groups * units < 2 * threads;
     /* Small images in few lane groups, or to be shared out: all of them are one unit, so that filters are read once. */
     if (p->unit_h == p->tiles_h && p->units_w == 1)
         p->unit_g = p->shared ? lane_groups : cnn_max(1, cnn_min(lane_groups, most / (p->unit_h * p->unit_w)));
     const ptrdiff_t tiles = p->unit_g * p->unit_h * p->unit_w;
     p->lone = p->shared && p->unit_g * units == lane_groups;
-    p->kb = p->shared ? cnn_min(kb, cnn_ceil_div(c->cout, 2 * TASKS_PER_THREAD * threads * mb) * mb) : kb;
-    p->u_f = p->lone ? p->kb * c->cin : c->groups * c->cout * c->cin;
-    p->v_f = (c->cin * tiles + 1 - c->cin * tiles % 2) * L; /* an odd number of vectors: spreads over the cache's sets */
+    /* Output channels at a time: a lone unit's filters stay in the cache, and all threads get some. */
+    const ptrdiff_t cached = p->lone ? cnn_max(1, WINO_BYTES / (p->frequencies * c->cin * size) / mb) * mb : kb;
+    const ptrdiff_t tasks = p->shared && threads > 1 ? 2 * TASKS_PER_THREAD * threads : 1;
+    p->kb = cnn_min(cnn_min(kb, cached), cnn_ceil_div(c->cout, tasks * mb) * mb);
+    const ptrdiff_t filters = p->lone ? p->kb * c->cin : c->groups * c->cout * c->cin;
+    /* An odd number of vectors from frequency to frequency: spreads over the cache's sets. */
+    p->u_f = (cnn_ceil_div(filters, L) / 2 * 2 + 1) * L;
+    p->v_f = (c->cin * tiles / 2 * 2 + 1) * L;
     p->v_size = p->frequencies * p->v_f;
     p->product_size = p->frequencies * p->kb * tiles * L;
     p->strip_size = p->m * p->m * p->unit_h * p->unit_w * L;
