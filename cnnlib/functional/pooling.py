@@ -10,7 +10,8 @@ from cnnlib import _kernels, reference
 from cnnlib.arrays import as_array, expect_shape, flag, output
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array
-from cnnlib.shapes import IntPair, PoolAxis, PoolPadding, pool2d_output_shape, pool2d_windows
+from cnnlib.shapes import IntPair, PoolAxis, PoolPadding, pool2d_windows
+from cnnlib.shapes.pooling import pooled_shape
 
 __all__ = [
     "avg_pool2d",
@@ -57,8 +58,8 @@ def max_pool2d(
     """
     x = as_array(x, "x", 4)
     settings = kernel_size, stride, padding, dilation, flag(ceil_mode, "ceil_mode")
-    result = output(out, "out", pool2d_output_shape(x.shape, *settings), x)
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
+    result = output(out, "out", pooled_shape(x.shape, axes, settings[-1]), x)
     if not undilated(axes):
         return reference.max_pool2d(x, *settings, out=result)
     instance(_kernels.max_pool2d_forward, x)(result, None, x, pool_options(axes))
@@ -86,10 +87,10 @@ def max_pool2d_backward(
     x = as_array(x, "x", 4)
     grad_output = as_array(grad_output, "grad_output", 4, x)
     settings = kernel_size, stride, padding, dilation, flag(ceil_mode, "ceil_mode")
-    shape = pool2d_output_shape(x.shape, *settings)
+    axes = pool2d_windows(kernel_size, stride, padding, dilation)
+    shape = pooled_shape(x.shape, axes, settings[-1])
     expect_shape(grad_output, "grad_output", shape, f"max_pool2d's output for x {x.shape}")
     result = output(out, "out", x.shape, grad_output, x)
-    axes = pool2d_windows(kernel_size, stride, padding, dilation)
     if not undilated(axes):
         return reference.max_pool2d_backward(grad_output, x, *settings, out=result)
     instance(_kernels.max_pool2d_grad, x)(result, grad_output, x, None, pool_options(axes))
@@ -116,8 +117,8 @@ def avg_pool2d(
     """
     x = as_array(x, "x", 4)
     count_include_pad, ceil_mode = flag(count_include_pad, "count_include_pad"), flag(ceil_mode, "ceil_mode")
-    result = output(out, "out", pool2d_output_shape(x.shape, kernel_size, stride, padding, dilation, ceil_mode), x)
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
+    result = output(out, "out", pooled_shape(x.shape, axes, ceil_mode), x)
     if not undilated(axes):
         settings = kernel_size, stride, padding, count_include_pad, ceil_mode, dilation
         return reference.avg_pool2d(x, *settings, out=result)
@@ -147,10 +148,10 @@ def avg_pool2d_backward(
     grad_output = as_array(grad_output, "grad_output", 4)
     x_shape = x.shape if isinstance(x, np.ndarray) else x
     count_include_pad, ceil_mode = flag(count_include_pad, "count_include_pad"), flag(ceil_mode, "ceil_mode")
-    shape = pool2d_output_shape(x_shape, kernel_size, stride, padding, dilation, ceil_mode)
+    axes = pool2d_windows(kernel_size, stride, padding, dilation)
+    shape = pooled_shape(x_shape, axes, ceil_mode)
     expect_shape(grad_output, "grad_output", shape, f"avg_pool2d's output for x {x_shape}")
     result = output(out, "out", x_shape, grad_output)
-    axes = pool2d_windows(kernel_size, stride, padding, dilation)
     if not undilated(axes):
         settings = kernel_size, stride, padding, count_include_pad, ceil_mode, dilation
         return reference.avg_pool2d_backward(grad_output, x_shape, *settings, out=result)

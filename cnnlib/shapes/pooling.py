@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cnnlib.errors import ConfigError
 from cnnlib.shapes.sizes import LARGEST_WINDOW, IntPair, fit, image_shape, integer, pair, reach, representable
 
-__all__ = ["PoolAxis", "PoolPadding", "pool2d_output_shape", "pool2d_windows"]
+__all__ = ["PoolAxis", "PoolPadding", "pool2d_output_shape", "pool2d_windows", "pooled_shape"]
 
 PoolPadding = int | tuple[int, int] | tuple[int, int, int, int]
 
@@ -101,9 +101,18 @@ def pool2d_output_shape(
     >>> pool2d_output_shape((64, 224, 224), 2), pool2d_output_shape((64, 112, 112), 3, 2, ceil_mode=True)
     ((64, 112, 112), (64, 56, 56))
     """
+    return pooled_shape(x_shape, pool2d_windows(kernel_size, stride, padding, dilation), ceil_mode)
+
+
+def pooled_shape(
+    x_shape: Sequence[int], windows: tuple[PoolAxis, PoolAxis], ceil_mode: bool = False
+) -> tuple[int, ...]:
+    """Return the same of windows that `pool2d_windows` has checked.
+
+    >>> pooled_shape((1, 64, 7, 7), pool2d_windows(7))
+    (1, 64, 1, 1)
+    """
     x_shape = image_shape(x_shape, "x")
-    windows = zip(
-        ("height", "width"), x_shape[-2:], pool2d_windows(kernel_size, stride, padding, dilation), strict=True
-    )
-    sizes = [axis.outputs(f"x of shape {x_shape}: {name}", size, ceil_mode) for name, size, axis in windows]
+    axes = zip(("height", "width"), x_shape[-2:], windows, strict=True)
+    sizes = [axis.outputs(f"x of shape {x_shape}: {name}", size, ceil_mode) for name, size, axis in axes]
     return representable((*x_shape[:-2], *sizes))

@@ -100,6 +100,8 @@ def output_size(
 
 def integer(value: Any, name: str, minimum: int) -> int:
     """Return a setting as an int that the kernels take; raise ConfigError for anything else."""
+    if type(value) is int and minimum <= value <= LARGEST:  # nearly always, and every call asks several times
+        return value
     if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, np.ndarray):
         raise ConfigError(f"{name} = {value!r}: expected an int, got {type(value).__name__}")
     number = operator.index(value)

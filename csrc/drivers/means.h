@@ -24,7 +24,7 @@ static int FN(means_run)(REAL *to, const REAL *from, const cnn_pool2d *p, int gr
     const ptrdiff_t size = p->h * p->w;
     FN(means) v = {FN(cnn_kernels)(), to, from, p->planes, size, 0, gradient};
     v.chunk = cnn_ceil_div(MEANS_BYTES, size * v.table->lanes * (ptrdiff_t)sizeof(REAL)) * v.table->lanes;
-    const int threads = cnn_threads_for((double)p->planes * (double)size / 4);
+    const int threads = cnn_threads_for((double)p->planes * (double)size / 2);
     cnn_parallel_for(threads, cnn_ceil_div(p->planes, v.chunk), FN(means_task), &v);
     return 1;
 }

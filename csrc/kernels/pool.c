@@ -127,26 +127,35 @@ void KERNEL(sum_windows)(REAL *y, const REAL *x, const FN(cnn_windows) * p) {
 #undef TAP
 #undef POSITION
 
-/* Where the window is the plane: no lane layout is needed. LANES planes at a time, their sums of lanes at once. */
+/* Where the window is the plane: no lane layout is needed. Sums of LANES planes' lanes are taken at once; a few planes'
+ * vectors are added up side by side, as many as hide the latency of additions. */
+#define MEAN_PLANES (LANES < 4 ? LANES : 4)
+
 void KERNEL(mean_each)(REAL *y, const REAL *x, ptrdiff_t planes, ptrdiff_t size) {
+    const ptrdiff_t whole = size / LANES * LANES;
+    const int rest = (int)(size - whole);
     for (ptrdiff_t i = 0; i < planes; i += LANES) {
         const int n = (int)cnn_min(LANES, planes - i);
-        const REAL *from[LANES];
         vec sum[LANES];
-        UNROLL for (int l = 0; l < LANES; l++) {
-            from[l] = x + (i + cnn_min(l, n - 1)) * size;
-            sum[l] = (vec){0};
+        for (int first = 0; first < LANES; first += MEAN_PLANES) {
+            const REAL *from[MEAN_PLANES];
+            vec s[MEAN_PLANES];
+            UNROLL for (int l = 0; l < MEAN_PLANES; l++) {
+                from[l] = x + (i + cnn_min(first + l, n - 1)) * size;
+                s[l] = (vec){0};
+            }
+            for (ptrdiff_t j = 0; j < whole; j += LANES)
+                UNROLL for (int l = 0; l < MEAN_PLANES; l++) s[l] += vec_load(from[l] + j);
+            UNROLL for (int l = 0; l < MEAN_PLANES; l++)
+                sum[first + l] = rest ? s[l] + vec_load_part(from[l] + whole, rest) : s[l];
         }
-        ptrdiff_t j = 0;
-        for (; j + LANES <= size; j += LANES)
-            UNROLL for (int l = 0; l < LANES; l++) sum[l] += vec_load(from[l] + j);
-        if (j < size)
-            UNROLL for (int l = 0; l < LANES; l++) sum[l] += vec_load_part(from[l] + j, (int)(size - j));
         const vec mean = vec_sum_each(sum) / vec_set1((REAL)size);
         if (n == LANES) vec_store(y + i, mean);
         else vec_store_part(y + i, mean, n);
     }
 }
+
+#undef MEAN_PLANES
 
 void KERNEL(mean_each_grad)(REAL *dx, const REAL *dy, ptrdiff_t planes, ptrdiff_t size) {
     for (ptrdiff_t i = 0; i < planes; i++) {
