@@ -2,7 +2,7 @@
  *
  * 1. weights -> [group][row phase][column phase][block of MB outputs][input channel][tap of the phase][MB]
  * 2. per task (L images, conv group, strip of rows, range of output blocks): of NB neighbouring pixels of a phase, all
- *    that they read is copied side by side into a panel [input channel][tap][NB][L], which stays in the first-level
+ *    that they read is copied side by side into a panel [input channel][tap][NB][L], which stays in the second-level
  *    cache while the matrix product (gemm_tile) goes through all blocks of outputs. A deep panel is cut. Few blocks of
  *    outputs read the inputs where they are (tap_tile). */
 
@@ -57,7 +57,7 @@ static FN(panels_place) FN(panels_at)(const FN(panels) * v, ptrdiff_t task) {
     return p;
 }
 
-#define PANEL_BYTES (24 << 10) /* of a panel: most of a first-level cache */
+#define PANEL_BYTES (128 << 10) /* of a panel: part of a second-level cache, which products read as fast as the first */
 
 /* What a panel is copied from. */
 typedef struct {
@@ -74,6 +74,11 @@ static void FN(panel_fetch)(const FN(panel_source) * s, ptrdiff_t i, ptrdiff_t p
         for (ptrdiff_t t = 0; t < s->n; t++)
             for (ptrdiff_t k = 0; k < s->width; k += line)
                 __builtin_prefetch(s->x + c * s->plane + s->taps[t] + k * s->step, 0, 2);
+}
+
+/* What will be written to is fetched while the sums that go there are computed. */
+static void FN(fetch_output)(const REAL *y, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += LINE_BYTES / (ptrdiff_t)sizeof(REAL)) __builtin_prefetch(y + i, 1);
 }
 
 /* The outputs of one row and one column phase: weights begin at w, the row of the first output channel at y. */
@@ -95,8 +100,8 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
     const ptrdiff_t most = cnn_max(1, PANEL_BYTES / (cnn_max(1, n) * nb * L * (ptrdiff_t)sizeof(REAL)));
     const ptrdiff_t cuts = cnn_ceil_div(c->cin, most), plane = FN(plane_size)(&c->from);
     const REAL *source = FN(plane)(&c->from, c->from.first + at->lane_group, at->group * c->cin);
-    FN(cnn_gemm_tile) tile = {.c_i = v->in_place ? c->to.edge.h * c->to.edge.w * L : at->rows * at->cols * L, .c_j = phase.step * L, .a_i = 1, .a_p = mb, .b_j = L,
-                              .tail = (int)L};
+    FN(cnn_gemm_tile) tile = {.c_i = (v->in_place ? c->to.edge.h * c->to.edge.w : at->rows * at->cols) * L,
+                              .c_j = phase.step * L, .a_i = 1, .a_p = mb, .b_j = L, .tail = (int)L};
     FN(cnn_tap_tile) straight = {.c_i = tile.c_i, .c_j = tile.c_j, .tap = taps, .taps = n, .channels = c->cin,
                                  .x_c = plane, .x_p = phase.advance * L};
     for (ptrdiff_t i = 0; i < tiles; i++) {
@@ -134,6 +139,8 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
                 tile.a = w + (block * c->cin + first) * n * mb;
                 tile.bias = c->bias && !cut ? c->bias + at->group * c->cout + k : NULL;
                 tile.c = y_at + (k - at->block * mb) * tile.c_i;
+                for (ptrdiff_t m = 0; v->in_place && !cut && m < cnn_min(mb, c->cout - k); m++)
+                    FN(fetch_output)(tile.c + m * tile.c_i, (width - 1) * tile.c_j + L);
                 table->gemm_tile(&tile, (int)cnn_min(mb, c->cout - k), width);
             }
         }

@@ -3,7 +3,8 @@
  *
  * A task is an image, a conv group and a strip of output rows. What the strip reads is copied into scratch as in
  * depthwise.c, padded and with columns split by the stride, so that each tap is a constant distance. Then register tiles of
- * MB output channels × NB vectors of columns (tap_tile), weights being packed as in panels.c; finished rows go to y. */
+ * MB output channels × NB vectors of columns (tap_tile), weights being packed as in panels.c; where nothing is pooled, they
+ * write to y. */
 
 typedef struct {
     FN(conv) conv;
@@ -38,8 +39,8 @@ static void FN(pixels_fill)(const FN(pixels) * v, REAL *scratch, ptrdiff_t image
                         c->from.x + ((image * c->groups + group) * c->cin + i) * p->h * p->w);
 }
 
-/* One row of an output channel, or with pooling two, on the way to row `at` of y. */
-static void FN(pixels_deliver)(const FN(pixels) * v, REAL *row, ptrdiff_t image, ptrdiff_t channel, ptrdiff_t at) {
+/* One row of an output channel, or with pooling two, on the way to y; it may be there already. */
+static void FN(pixels_deliver)(const FN(pixels) * v, REAL *y, REAL *row, ptrdiff_t channel) {
     const FN(sink) *to = &v->conv.to;
     const FN(cnn_table) *t = v->conv.table;
     const REAL zero = 0;
@@ -50,7 +51,7 @@ static void FN(pixels_deliver)(const FN(pixels) * v, REAL *row, ptrdiff_t image,
     if (to->scale && to->pool) t->norm(below, below, &norm, v->p->ow, 0, 0);
     if (to->pool) t->pool_row(row, row, below, to->edge.w, to->relu);
     else if (to->relu) t->relu(row, row, v->p->ow, 0);
-    memcpy(to->y + ((image * v->p->k + channel) * to->edge.h + at) * to->edge.w, row, (size_t)to->edge.w * sizeof(REAL));
+    if (row != y) memcpy(y, row, (size_t)to->edge.w * sizeof(REAL));
 }
 
 static void FN(pixels_task)(const void *context, ptrdiff_t task, int thread) {
@@ -63,23 +64,28 @@ static void FN(pixels_task)(const void *context, ptrdiff_t task, int thread) {
     const ptrdiff_t first = task % v->strips * v->strip, end = cnn_min(p->oh, first + v->strip);
     REAL *x = v->scratch + thread * v->per_thread, *rows = x + v->x_size;
     FN(pixels_fill)(v, x, image, group, first);
-    FN(cnn_tap_tile) tile = {.c_i = v->row_size, .c_j = L, .tap = v->taps, .taps = area, .channels = c->cin,
+    FN(cnn_tap_tile) tile = {.c_j = L, .tap = v->taps, .taps = area, .channels = c->cin,
                              .x_c = v->x.size, .x_p = L};
-    const ptrdiff_t together = c->to.pool ? 2 : 1;
+    const ptrdiff_t together = c->to.pool ? 2 : 1, plane = c->to.edge.h * c->to.edge.w;
     for (ptrdiff_t row = first; row + together <= end; row += together)
         for (ptrdiff_t block = 0; block < v->weights.blocks; block++) {
             const ptrdiff_t k = block * mb, count = cnn_min(mb, c->cout - k), channel = group * c->cout + k;
+            REAL *y = c->to.y + (image * p->k + channel) * plane + row / together * c->to.edge.w;
+            /* Whole vectors reach into the next row, which is written after this one, unless it is another task's. */
+            const int in_place = !c->to.pool && (p->ow % L == 0 || row + 1 < end);
+            tile.c_i = in_place ? plane : v->row_size;
             tile.a = v->weights.packed + (group * v->weights.blocks + block) * c->cin * area * mb;
             tile.bias = c->bias ? c->bias + channel : NULL;
+            for (ptrdiff_t i = 0; i < count; i++) FN(fetch_output)(y + i * plane, c->to.edge.w);
             for (ptrdiff_t i = 0; i < together * tiles; i++) {
                 const ptrdiff_t r = i / tiles, j = i % tiles, from = v->vectors * j / tiles;
                 const ptrdiff_t to = v->vectors * (j + 1) / tiles;
                 tile.x = x + (row + r - first) * p->stride_h * v->x.line + from * L;
-                tile.c = rows + r * mb * v->row_size + from * L;
+                tile.c = in_place ? y + from * L : rows + r * mb * v->row_size + from * L;
                 t->tap_tile(&tile, (int)count, (int)(to - from));
             }
             for (ptrdiff_t i = 0; i < count; i++)
-                FN(pixels_deliver)(v, rows + i * v->row_size, image, channel + i, row / together);
+                FN(pixels_deliver)(v, y + i * plane, in_place ? y + i * plane : rows + i * v->row_size, channel + i);
         }
 }
 
