@@ -80,11 +80,12 @@ def get_isa() -> str:
 def set_algorithm(name: str) -> None:
     """Compute convolutions by ``"accurate"`` (default), ``"fast"`` or ``"direct"``; not while another thread computes.
 
-    direct: the plain sum. accurate: Winograd's tiles of 6×6 or 7×7 pixels for 3×3 and 5×5 filters at stride 1 where
-    that is less work, with up to about twice the direct sum's rounding error; everything else direct. fast: tiles of
-    8×8 as well, with up to about fifteen times its error. Which way a convolution takes follows from its sizes and the
-    instruction set alone, and shows in ``model.plan(batch_size)``. Source: A. Lavin, S. Gray, "Fast Algorithms for
-    Convolutional Neural Networks", 2015. Raises ConfigError for another name.
+    direct: the plain sum. accurate: Winograd's tiles of 6×6 or 7×7 pixels for 3×3 and 5×5 filters at stride 1, and
+    tiles of 5×5 for 3×3 filters at stride 2, where that is less work, with up to about twice the direct sum's rounding
+    error; everything else direct. fast: tiles of 8×8 as well, with up to about fifteen times its error. Which way a
+    convolution takes follows from its sizes and the instruction set alone, and shows in ``model.plan(batch_size)``.
+    Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", 2015. Raises ConfigError for
+    another name.
 
     >>> set_algorithm("fast")
     >>> set_algorithm("accurate")

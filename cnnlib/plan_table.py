@@ -162,8 +162,8 @@ def _cost(plan: Plan, step: Step) -> tuple[str, int, float]:
         if isinstance(run, Convolution) and layer is run.conv:
             algorithm = run.way((batch, *shapes[0]))
             if algorithm.startswith("tiles"):
-                tile, taps = int(algorithm[-1]), run.conv.weight.data.shape[2]
-                done += count * ((tile / (taps * (tile + 1 - taps))) ** 2 - 1)
+                tile, taps, stride = int(algorithm[-1]), run.conv.weight.data.shape[2], run.options[0]
+                done += count * ((tile / (taps * ((tile - taps) // stride + 1))) ** 2 - 1)
     passes = 3 if training else 1
     return algorithm, madds, passes * (done / (VECTORS * lanes(dtype)) + moved / BYTES)
 

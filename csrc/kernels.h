@@ -16,6 +16,11 @@ typedef struct {
     ptrdiff_t c_i, c_j, x_c, x_p, taps, channels;
 } FN(cnn_tap_tile);
 
+/* x[at] less what is `row`, and what is `col` further, and with both again what is both further; 0: nothing is subtracted. */
+typedef struct {
+    ptrdiff_t at, row, col;
+} FN(cnn_difference);
+
 /* One register tile of a weight gradient, kb output channels by tb columns of the unfolded input:
  *   dw[k*dw_k + t] += sum over r < rows, i < cols, l: dy[k*dy_k + r*dy_r + i*L + l] * x[tap[t] + r*x_r + i*x_p + l] */
 typedef struct {
@@ -92,6 +97,11 @@ typedef struct {
     /* panel[((c*taps + t)*count + i)*L + l] = x[c*x_c + tap[t] + i*x_p + l]; i < count, at most gemm_nb */          \
     K(panel, (REAL *panel, const REAL *x, const ptrdiff_t *tap, ptrdiff_t taps, ptrdiff_t channels, ptrdiff_t x_c,  \
               ptrdiff_t x_p, int count))                                                                            \
+    /* The same of differences */                                                                                   \
+    K(panel_differences, (REAL *panel, const REAL *x, const FN(cnn_difference) *term, ptrdiff_t terms, ptrdiff_t channels, \
+                          ptrdiff_t x_c, ptrdiff_t x_p, int count))                                                 \
+    /* y[r*y_r + (2*i + q)*L + l] = sum over a, b < 2: sums[(3*(r + a) + q + b)*sums_s + i*L + l]; r, q < 2, i < count */ \
+    K(strided_output, (REAL *y, ptrdiff_t y_r, const REAL *sums, ptrdiff_t sums_s, ptrdiff_t count))                \
     /* y[q*L + l] = the largest of lane l of the 2 x 2 positions at x + 2*q*L, its rows `pitch` positions apart, and 0   \
      * instead of what is negative if relu; q < count; y may be x. winner, if not NULL: its place 0 ... 3 in the window,  \
      * row by row, 255 where relu shut it off. */                                                                   \

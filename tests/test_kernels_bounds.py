@@ -29,7 +29,7 @@ from cnnlib.functional.pooling import pool_options
 from cnnlib.selftest.kernels import CURVES
 from cnnlib.shapes import conv2d_output_shape, pair, pool2d_windows
 
-WAYS = {"depthwise", "direct", "pixels", "tiles 6×6", "tiles 7×7", "tiles 8×8", "unfolded"}
+WAYS = {"depthwise", "direct", "pixels", "tiles 5×5", "tiles 6×6", "tiles 7×7", "tiles 8×8", "unfolded"}
 # N, C, H, W, K, kernel, stride, padding, dilation, groups: around vectors and tiles; the last may be fused, too.
 CONVOLUTIONS = (
     (1, 1, 1, 1, 1, 1, 1, 0, 1, 1),
@@ -52,6 +52,7 @@ FUSED = (
     (17, 16, 13, 6, 24, 3, 1, (4, 0), 1, 1),
     (16, 32, 12, 15, 40, 5, 1, 0, 1, 2),
     (12, 3, 9, 8, 8, 3, (3, 2), (4, 0), (1, 2), 1),
+    (16, 64, 8, 12, 72, 3, 2, 1, 1, 1),
 )
 
 

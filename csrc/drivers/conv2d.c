@@ -65,8 +65,9 @@ static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, 
     v->tiles.flip = gradient;
     v->tiles.m = v->tiles.n + 1 - p->r;
     const ptrdiff_t pool = c->to.pool ? 2 : 1;
-    const ptrdiff_t least_h = v->by_tiles ? v->tiles.m : gradient ? p->stride_h * pool : pool;
-    const ptrdiff_t least_w = v->by_tiles ? v->tiles.m : gradient ? p->stride_w * pool : pool;
+    v->panels.strided = !gradient && FN(strided_pays)(p, c->cin, c->cout);
+    const ptrdiff_t least_h = v->by_tiles ? v->tiles.m : v->panels.strided ? 2 : gradient ? p->stride_h * pool : pool;
+    const ptrdiff_t least_w = v->by_tiles ? v->tiles.m : v->panels.strided ? 2 : gradient ? p->stride_w * pool : pool;
     FN(choose_grid)(L, least_h, least_w, whole, &c->grid);
     c->from.edge.grid_h = c->to.edge.grid_h = c->grid.grid_h;
     c->from.edge.grid_w = c->to.edge.grid_w = c->grid.grid_w;
@@ -77,6 +78,7 @@ static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, 
         v->threads = FN(wino_size)(&v->tiles, c);
     } else {
         FN(conv_halo)(c);
+        if (v->panels.strided) FN(strided_halo)(c);
         v->threads = FN(panels_size)(&v->panels, c);
     }
 }
@@ -91,6 +93,7 @@ const char *FN(cnn_conv2d_way)(const cnn_conv2d *sizes, const cnn_conv2d_fusion 
     const int n = gradient ? FN(conv_tile)(p, cout, cin, p->h, p->w, L) : FN(conv_tile)(p, cin, cout, p->oh, p->ow, L);
     if (!gradient && FN(unfolding_pays)(p, f, L, n)) return "unfolded";
     if (!n && !gradient && FN(pixels_pay)(p, f, L)) return "pixels";
+    if (!gradient && FN(strided_pays)(p, cin, cout)) return "tiles 5×5";
     return n == 6 ? "tiles 6×6" : n == 7 ? "tiles 7×7" : n == 8 ? "tiles 8×8" : "direct";
 }
 

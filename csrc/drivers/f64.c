@@ -15,6 +15,7 @@
 #include "product.h"
 
 #include "panels.c"
+#include "strided.c"
 #include "winograd.c"
 #include "grad_w.c"
 #include "winograd_grad.c"

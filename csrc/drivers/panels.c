@@ -10,11 +10,18 @@ typedef struct {
     FN(conv) * conv;
     int in_place; /* outputs go where they belong: in lanes, and nothing follows */
     int straight; /* panels would not pay: too few blocks of outputs read them */
+    int strided;  /* by strided.c instead of panels_task */
     ptrdiff_t phases_h, phases_w, blocks, strip, strips, span, spans, chunk, chunks; /* span: columns of a strip */
     REAL *packed, *scratch;
     ptrdiff_t *taps;
     ptrdiff_t scratch_size, taps_size; /* per thread */
 } FN(panels);
+
+/* strided.c */
+#define STRIDED_PRODUCTS 25
+#define STRIDED_SUMS 9
+static void FN(strided_pack)(const void *context, ptrdiff_t task, int thread);
+static void FN(strided_task)(const void *context, ptrdiff_t task, int thread);
 
 static void FN(panels_pack)(const void *context, ptrdiff_t task, int thread) {
     const FN(panels) *v = context;
@@ -207,24 +214,26 @@ static int FN(panels_size)(FN(panels) * v, FN(conv) * c) {
     v->straight = v->chunk <= STRAIGHT_BLOCKS;
     v->in_place = c->to.edge.lanes && !c->to.scale && !c->to.pool && !c->to.relu;
     const ptrdiff_t panel = cnn_max(PANEL_BYTES / size, area * table->gemm_nb * L);
-    v->scratch_size = v->chunk * mb * v->strip * v->span * L + panel;
+    const ptrdiff_t strip = cnn_ceil_div(v->strip, 2) * 2 * v->span + (v->strided ? STRIDED_SUMS * table->gemm_nb : 0);
+    v->scratch_size = v->chunk * mb * strip * L + panel;
     v->taps_size = area;
     return threads;
 }
 
 static void FN(panels_carve)(FN(panels) * v, cnn_carver *carver, int threads) {
     const FN(conv) *c = v->conv;
-    const ptrdiff_t area = c->row.taps * c->col.taps;
-    v->packed = cnn_carve(carver, c->groups * v->blocks * c->cin * area * c->table->gemm_mb, sizeof(REAL));
+    const ptrdiff_t products = v->strided ? STRIDED_PRODUCTS : c->row.taps * c->col.taps;
+    v->packed = cnn_carve(carver, c->groups * v->blocks * c->cin * products * c->table->gemm_mb, sizeof(REAL));
     v->scratch = cnn_carve(carver, threads * v->scratch_size, sizeof(REAL));
     v->taps = cnn_carve(carver, threads * v->taps_size, sizeof(ptrdiff_t));
 }
 
 static void FN(panels_weights)(FN(panels) * v, int threads) {
-    cnn_parallel_for(threads, v->conv->groups * v->blocks, FN(panels_pack), v);
+    cnn_parallel_for(threads, v->conv->groups * v->blocks, v->strided ? FN(strided_pack) : FN(panels_pack), v);
 }
 
 /* The outputs of `count` lane groups, whose sources are packed. */
 static void FN(panels_run)(FN(panels) * v, ptrdiff_t count, int threads) {
-    cnn_parallel_for(threads, count * v->conv->groups * v->strips * v->spans * v->chunks, FN(panels_task), v);
+    cnn_parallel_for(threads, count * v->conv->groups * v->strips * v->spans * v->chunks,
+                     v->strided ? FN(strided_task) : FN(panels_task), v);
 }

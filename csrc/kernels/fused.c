@@ -65,3 +65,32 @@ void KERNEL(panel)(REAL *panel, const REAL *x, const ptrdiff_t *tap, ptrdiff_t t
         case 4: FN(panel_body)(panel, x, tap, taps, channels, x_c, x_p, 4); break;
     }
 }
+
+void KERNEL(panel_differences)(REAL *panel, const REAL *x, const FN(cnn_difference) * term, ptrdiff_t terms,
+                               ptrdiff_t channels, ptrdiff_t x_c, ptrdiff_t x_p, int count) {
+    for (ptrdiff_t c = 0; c < channels; c++, x += x_c)
+        for (ptrdiff_t t = 0; t < terms; t++) {
+            const ptrdiff_t row = term[t].row, col = term[t].col;
+            const REAL *from = x + term[t].at;
+            for (int i = 0; i < count; i++, from += x_p, panel += LANES) {
+                vec v = vec_load(from);
+                if (row) v -= vec_load(from + row);
+                if (col) v -= row ? vec_load(from + col) - vec_load(from + row + col) : vec_load(from + col);
+                vec_store(panel, v);
+            }
+        }
+}
+
+void KERNEL(strided_output)(REAL *y, ptrdiff_t y_r, const REAL *sums, ptrdiff_t sums_s, ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++, y += 2 * LANES, sums += LANES) {
+        vec pair[3][2];
+        UNROLL for (int r = 0; r < 3; r++) {
+            const REAL *at = sums + 3 * r * sums_s;
+            const vec middle = vec_load(at + sums_s);
+            pair[r][0] = vec_load(at) + middle;
+            pair[r][1] = vec_load(at + 2 * sums_s) + middle;
+        }
+        UNROLL for (int r = 0; r < 2; r++)
+            UNROLL for (int q = 0; q < 2; q++) vec_store(y + r * y_r + q * LANES, pair[r][q] + pair[r + 1][q]);
+    }
+}
