@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from cnnlib.model import Model
     from cnnlib.run import Run
 
-__all__ = ["Step", "bad_gradient", "bad_loss", "first_bad"]
+__all__ = ["Step", "bad_gradient", "first_bad", "first_bad_loss"]
 
 Array = NDArray[Any]
 
@@ -38,9 +39,13 @@ def first_bad(parameters: Mapping[str, Parameter]) -> Parameter | None:
     return parameters[bad[layers.index(layers[-1])]] if bad else None
 
 
-def bad_loss(name: str, value: float, step: Step, prediction: Any) -> NonFiniteError:
-    """Return the exception for a loss that is not finite."""
-    return _error(step, prediction, f"the {name} is {value}; {_cause(step)}", name)
+def first_bad_loss(values: dict[str, float], step: Step, prediction: Any) -> NonFiniteError | None:
+    """Return the exception for losses that are not all finite, None if they are."""
+    # From the last: of several losses the one that is to blame, not their sum.
+    for name, value in reversed(values.items()):
+        if not math.isfinite(value):
+            return _error(step, prediction, f"the {name} is {value}; {_cause(step)}", name)
+    return None
 
 
 def bad_gradient(parameter: object, loss: float, step: Step) -> NonFiniteError:

@@ -10,22 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from cnnlib import chance, diagnosis, trial
-from cnnlib.accumulation import Accumulation
+from cnnlib import chance, trial
 from cnnlib.arrays import flag, made, number, whole
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.feeding import Batch, Data, batches_of, feed
 from cnnlib.datasets.loader import Batches
-from cnnlib.errors import CNNError, ConfigError, FileFormatError, NonFiniteError, TrainingError
+from cnnlib.errors import CNNError, ConfigError, FileFormatError, TrainingError
 from cnnlib.history import History
 from cnnlib.interrupts import Interrupts, held
 from cnnlib.objective import Losses, Metrics, Objective
-from cnnlib.optim import MaxNorm, Optimizer, clip_grad_norm, clip_grad_value
+from cnnlib.optim import MaxNorm, Optimizer
 from cnnlib.run import Mean, Position, Run
+from cnnlib.stepping import Stepper
 from cnnlib.weights import ClassWeight, ClassWeights, weighed
 
 if TYPE_CHECKING:
-    from cnnlib.layers import Parameter
     from cnnlib.model import Model
 
 __all__ = ["Data", "Trainer"]
@@ -124,6 +123,8 @@ class Trainer:
         self._run: Run | None = None
         self._class_weight: ClassWeight | None = None
         self._interrupts = Interrupts()
+        #: What is done with a batch.
+        self.stepper = Stepper(self)
 
     @property
     def loss(self) -> Losses:
@@ -269,8 +270,7 @@ class Trainer:
         # A copy, so that a callback may evaluate in the middle of an epoch.
         mean = Mean(self.objective.copy())
         for batch in batches_of(data, batch_size, None):
-            x, y, weight = weighed(batch)
-            prediction = self.model.forward(x, training=False)
+            prediction, y, weight = self.stepper.evaluate(*weighed(batch))
             mean.update(mean.objective.forward(prediction, y, weight), prediction, y)
             self._heed(callbacks)
         return mean.compute()
@@ -284,7 +284,7 @@ class Trainer:
         Raises NonFiniteError, and changes no weight, if the loss is NaN or infinite, or a gradient (in which case other
         large weights of Linear layers may have had their step already).
         """
-        return self._step(x, y, sample_weight)[0]["loss"]
+        return self.stepper.step(x, y, sample_weight)[0]["loss"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the rest of the running fit depends on, in dicts of arrays and plain values.
@@ -368,8 +368,8 @@ class Trainer:
             self.optimizer.epoch = epoch - 1 + (update / updates if updates else 0.0)
             for callback in callbacks:
                 callback.on_batch_begin(self, batch)
-            values, prediction = self._step(x, y, weight, run)
-            run.mean.update(values, prediction, y)
+            values, prediction, target = self.stepper.step(x, y, weight, run)
+            run.mean.update(values, prediction, target)
             run.step_done()
             run.seconds = time.perf_counter() - start
             for callback in callbacks:
@@ -378,7 +378,7 @@ class Trainer:
             if self.history.stop_reason:
                 break
         if run.accumulation.count:
-            self._update(run.accumulation, self.model.parameters())
+            self.stepper.update(run.accumulation, self.model.parameters())
         logs, seconds, samples = run.mean.compute(), run.seconds, run.mean.samples
         if validation is not None:
             logs.update({f"val_{k}": v for k, v in self._evaluate(validation, 256, callbacks).items()})
@@ -391,49 +391,12 @@ class Trainer:
 
     def _heed(self, callbacks: Sequence[Callback]) -> None:
         """End training if a signal came."""
-        if self._interrupts.received is not None:
+        received, self.history.stop_reason = self.stepper.agreed(self._interrupts.received, self.history.stop_reason)
+        if received is not None:
+            self._interrupts.received = received
             for callback in callbacks:
                 callback.on_interrupt(self)
             raise KeyboardInterrupt
-
-    def _step(self, x: Any, y: Any, weight: Any, run: Run | None = None) -> tuple[dict[str, float], Any]:
-        accumulation = Accumulation(1) if run is None else run.accumulation
-        # No copy: loss and metrics are done with the prediction before the next forward overwrites it.
-        prediction = self.model.forward(x, training=True, copy=False)
-        values = self.objective.forward(prediction, y, weight)
-        # From the last: of several losses the one that is to blame, not their sum.
-        for name, value in reversed(values.items()):
-            if self.check_finite and not math.isfinite(value):
-                step = diagnosis.Step(self.model, x, y, self.optimizer.current_lr, run)
-                raise diagnosis.bad_loss(name, value, step, prediction)
-        parameters = self.model.parameters()
-        if not accumulation.count:
-            self.optimizer.zero_grad(parameters)
-        # A step that is taken in backward knows the gradient of one batch, as it is.
-        fused = accumulation.size == 1 and not self.keep_gradients and self.clip_norm is self.clip_value is None
-        updates = self.optimizer.during_backward(parameters, self.check_finite) if fused else None
-        scale = accumulation.add(self.objective.total_weight if accumulation.size > 1 else 1.0)
-        bad: object = None
-        try:
-            self.model.backward(self.objective.backward(scale), input_grad=False, updates=updates)
-        except NonFiniteError as error:
-            bad = error.parameter
-        if self.check_finite and (bad := diagnosis.first_bad(parameters) or bad) is not None:
-            step = diagnosis.Step(self.model, x, y, self.optimizer.current_lr, run)
-            raise diagnosis.bad_gradient(bad, values["loss"], step)
-        if accumulation.full:
-            self._update(accumulation, parameters)
-        return values, prediction
-
-    def _update(self, accumulation: Accumulation, parameters: Mapping[str, Parameter]) -> None:
-        accumulation.finish(parameters)
-        if self.clip_value is not None:
-            clip_grad_value(parameters, self.clip_value)
-        if self.clip_norm is not None:
-            clip_grad_norm(parameters, self.clip_norm)
-        self.optimizer.step(parameters)
-        if self.constraint is not None:
-            self.constraint.apply(parameters)
 
 
 def _described(part: object) -> str:
