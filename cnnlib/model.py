@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -149,7 +149,14 @@ class Model:
             # Copied whatever `copy` says: another thread may have the buffer next.
             return self._packed([y.copy() for y in plan.forward(xs)])
 
-    def backward(self, dy: Any, *, input_grad: bool = True, updates: Updates | None = None) -> Any:
+    def backward(
+        self,
+        dy: Any,
+        *,
+        input_grad: bool = True,
+        updates: Updates | None = None,
+        finished: Callable[[Sequence[Parameter]], None] | None = None,
+    ) -> Any:
         """Return the gradients of the last training forward's inputs from those of its outputs; add the parameters'.
 
         dy: an array as the output was (a sequence for several outputs, a dict for named ones). input_grad=False: the
@@ -159,6 +166,8 @@ class Model:
         updates: what ``optimizer.during_backward(parameters)`` gave, if ``optimizer.step(parameters)`` follows. Large
         weights of Linear layers are then stepped in one pass over memory with their gradient, which is not kept: their
         ``grad`` stays None. Every value is the same to the bit.
+
+        finished: called in the middle of the pass, each time that gradients are whole, with their parameters.
 
         Raises TrainingError without a ``forward(x, training=True)`` before, ShapeError or DTypeError if a gradient does
         not fit, GraphError if the names of `dy` are not those of the outputs.
@@ -185,7 +194,7 @@ class Model:
                     f"as forward returned it; got {array.dtype} {array.shape}"
                 )
             gradients.append(np.ascontiguousarray(array, dtype))
-        dxs = plan.backward(gradients, input_grad, updates)
+        dxs = plan.backward(gradients, input_grad, updates, finished)
         return _one_or_all([dx.copy() for dx in dxs if dx is not None]) if input_grad else None
 
     def predict(self, x: Any, batch_size: int = 256) -> Any:

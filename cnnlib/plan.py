@@ -14,7 +14,7 @@ the first training step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -32,6 +32,7 @@ from cnnlib.memory import Block, Memory
 from cnnlib.operations import Dense, lanes
 
 if TYPE_CHECKING:
+    from cnnlib.layers import Parameter
     from cnnlib.optim import Updates
 
 __all__ = ["Plan", "PlanCache", "PlanKey", "Step"]
@@ -43,11 +44,13 @@ PlanKey = tuple[int, np.dtype[Any], bool]  # batch, dtype, training
 @dataclass
 class Route:
     """Where a step's input gradients go: for each input, is it needed, the buffer that receives it, and, if another
-    reader's gradient is there already, the buffer for the sum."""
+    reader's gradient is there already, the buffer for the sum. Then the parameters whose gradients are whole after it.
+    """
 
     needs: tuple[bool, ...]
     outs: tuple[Array | None, ...]
     sums: tuple[Array | None, ...]
+    finished: tuple[Parameter, ...]
 
 
 @dataclass
@@ -134,10 +137,14 @@ class Plan:
         return [values[value] for value in self.lowered.outputs]
 
     def backward(
-        self, dys: Sequence[Array], needs_input_grad: bool = True, updates: Updates | None = None
+        self,
+        dys: Sequence[Array],
+        needs_input_grad: bool = True,
+        updates: Updates | None = None,
+        finished: Callable[[Sequence[Parameter]], None] | None = None,
     ) -> list[Array | None]:
         """Return the inputs' gradients (None if not needed) from those of the outputs; parameters' are added, or, where
-        a kernel can, go into their `updates` at once.
+        a kernel can, go into their `updates` at once. `finished` is told of parameters as soon as theirs is whole.
 
         Raises TrainingError if the plan is one for inference, which keeps nothing for backward.
         """
@@ -154,6 +161,8 @@ class Plan:
             gradients[value] = dy if before is None else before + dy
         for step, route in self._routes[needs_input_grad]:
             step.backward(gradients, route, updates)
+            if finished is not None and route.finished:
+                finished(route.finished)
         return [gradients[node] if needs_input_grad else None for node in self.graph.inputs]
 
     def gradients(self, step: Step) -> int:
@@ -244,10 +253,15 @@ class Plan:
                 for block, source in zip(blocks, step.task.sources, strict=True)
             )
 
-        return [
-            (step, Route(tuple(wanted[source] for source in step.task.sources), arrays(step, outs), arrays(step, sums)))
-            for step, outs, sums in planned
-        ]
+        routes: list[tuple[Step, Route]] = []
+        later: set[int] = set()  # parameters that a step after this one adds to; a layer may stand at several places
+        for step, outs, sums in reversed(planned):
+            parameters = [p for layer in step.task.layers for p in layer.parameters().values() if not p.frozen]
+            last = tuple(parameter for parameter in parameters if id(parameter) not in later)
+            later.update(map(id, last))
+            needs = tuple(wanted[source] for source in step.task.sources)
+            routes.append((step, Route(needs, arrays(step, outs), arrays(step, sums), last)))
+        return routes[::-1]
 
 
 def conditions(graph: Graph, dtype: np.dtype[Any]) -> tuple[Any, ...]:

@@ -48,8 +48,7 @@ class Mean:
 
     def update(self, values: dict[str, float], prediction: Any, target: Any) -> None:
         """Count in the batch that went through `objective.forward` last."""
-        n = len(next(iter(prediction.values())) if isinstance(prediction, dict) else prediction)
-        self.samples += n
+        self.samples += len(next(iter(prediction.values())) if isinstance(prediction, dict) else prediction)
         for name, weight in self.objective.total_weights.items():
             self._totals[name] = self._totals.get(name, 0.0) + values[name] * weight
             self._weights[name] = self._weights.get(name, 0.0) + weight

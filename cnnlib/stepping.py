@@ -6,8 +6,11 @@ Here it is one process's own work. `cnnlib.distributed` has the same for many, t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from signal import Signals
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cnnlib import diagnosis
 from cnnlib.accumulation import Accumulation
@@ -34,6 +37,28 @@ class Stepper:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
+
+    def describe(self) -> str | None:
+        """Return what of the way it is done changes results."""
+        return None
+
+    def guarded(self) -> AbstractContextManager[object]:
+        """Return a context for all that may fail in one process while others wait for it."""
+        return nullcontext()
+
+    def begin(self, run: Run, epochs: int, dropout: np.random.Generator) -> None:
+        """Before a training's first hook. dropout: what the layers draw from."""
+        self.trainer.model.reseed(dropout)
+
+    def share_state(self) -> None:
+        """After its first hooks, which may have taken up an earlier training: let all processes begin with that."""
+
+    def end(self) -> None:
+        """After its last hook: wait for what others still have to do."""
+
+    def same(self, logs: dict[str, float]) -> dict[str, float]:
+        """Return what an epoch measured as all processes are to see it, times, too."""
+        return logs
 
     def deal(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """Return what gives this process its part of each batch: all of it."""

@@ -15,6 +15,7 @@ from cnnlib.arrays import flag, made, number, whole
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.feeding import Batch, Data, batches_of, feed
 from cnnlib.datasets.loader import Batches
+from cnnlib.distributed import Distributed, stepper
 from cnnlib.errors import CNNError, ConfigError, FileFormatError, TrainingError
 from cnnlib.history import History
 from cnnlib.interrupts import Interrupts, held
@@ -51,6 +52,8 @@ class Trainer:
     constraint: what the weights must keep to after each update, such as ``MaxNorm(3)``.
     check_finite: whether each loss and each gradient is looked at for NaN and infinity; it costs less than 1 %
     of LeNet-5's step in batches of 64.
+    distributed: whether the processes that ``mpiexec`` started train together, each with its part of every batch, to
+    the same bits for any number of them (:class:`cnnlib.distributed.Distributed` has the settings; docs/scale-out.md).
     keep_gradients: whether every parameter has its gradient after a step, for callbacks to look at; by default some
     have none: large weights of Linear layers are updated while theirs is computed, and ``grad`` is None.
 
@@ -88,6 +91,7 @@ class Trainer:
         constraint: MaxNorm | None = None,
         keep_gradients: bool = False,
         check_finite: bool = True,
+        distributed: bool | Distributed = False,
     ) -> None:
         for name, limit in {"clip_norm": clip_norm, "clip_value": clip_value}.items():
             if limit is not None and not number(limit, name) > 0:
@@ -124,7 +128,7 @@ class Trainer:
         self._class_weight: ClassWeight | None = None
         self._interrupts = Interrupts()
         #: What is done with a batch.
-        self.stepper = Stepper(self)
+        self.stepper = Stepper(self) if distributed is False else stepper(self, distributed)
 
     @property
     def loss(self) -> Losses:
@@ -199,17 +203,19 @@ class Trainer:
             class_weight=class_weight,
             augment=augment,
         )
-        callbacks = [*([Progress(verbose)] if verbose else []), *self.callbacks]
+        verbose = verbose if self.stepper.main else 0
+        callbacks = [*([Progress(verbose)] if verbose else []), *self._called()]
         callbacks.sort(key=lambda callback: callback.last)
         self._class_weight = fed.class_weight
         self._run = run = Run(fed.batches, self.objective, fed.settings | self._settings(fed.batches), self.accumulate)
         self.history, self.epochs, self.verbose, self.interrupted_by = run.history, epochs, verbose, None
         self.batches = len(fed.batches) if isinstance(fed.batches, Sized) else None
-        self.model.reseed(fed.dropout)
-        with held() as self._interrupts:
+        with self.stepper.guarded(), held() as self._interrupts:
+            self.stepper.begin(run, epochs, fed.dropout)
             try:
                 for callback in callbacks:
                     callback.on_fit_begin(self)
+                self.stepper.share_state()
                 # A run that was stopped, and resumed, within an epoch still has that epoch to record.
                 while run.position.epoch <= epochs and (run.position.batch or not self.history.stop_reason):
                     self._run_epoch(run, fed.validation, callbacks)
@@ -226,6 +232,7 @@ class Trainer:
                 for callback in callbacks:
                     callback.on_fit_end(self)
                 self._run, self._interrupts = None, Interrupts()
+            self.stepper.end()
         return self.history
 
     def overfit_one_batch(self, data: Data, *, steps: int = 200, batch_size: int = 64, fall: float = 0.5) -> History:
@@ -269,7 +276,7 @@ class Trainer:
     def _evaluate(self, data: Data, batch_size: int, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
         # A copy, so that a callback may evaluate in the middle of an epoch.
         mean = Mean(self.objective.copy())
-        for batch in batches_of(data, batch_size, None):
+        for batch in self.stepper.deal(batches_of(data, batch_size, None)):
             prediction, y, weight = self.stepper.evaluate(*weighed(batch))
             mean.update(mean.objective.forward(prediction, y, weight), prediction, y)
             self._heed(callbacks)
@@ -323,8 +330,10 @@ class Trainer:
             for name, layer in self.model.layers.items():
                 chance.load_state(layer, state["layers"][name])
             run.load_state_dict(state["run"])
+            called = self._called()
             for callback, (_, own) in zip(self.callbacks, state["callbacks"], strict=True):
-                callback.load_state_dict(own)
+                if callback in called:
+                    callback.load_state_dict(own)
         except ConfigError:
             raise
         except (CNNError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -334,6 +343,10 @@ class Trainer:
         if self._run is None:
             raise TrainingError(f"Trainer.{what}: there is nothing of that kind outside of fit; ask in a callback")
         return self._run
+
+    def _called(self) -> list[Callback]:
+        """Return the callbacks that this process calls: those that write files are for one process alone."""
+        return [callback for callback in self.callbacks if self.stepper.main or not callback.writes]
 
     def _settings(self, batches: Iterable[Batch]) -> dict[str, Any]:
         """Return what else two runs have in common if one goes on from the other."""
@@ -349,6 +362,7 @@ class Trainer:
             },
             "metrics": list(self.objective.metrics),
             "accumulate": self.accumulate,
+            "distributed": self.stepper.describe(),
             "clip_norm": self.clip_norm,
             "clip_value": self.clip_value,
             "constraint": None if self.constraint is None else repr(self.constraint),
@@ -360,7 +374,7 @@ class Trainer:
         for callback in callbacks:
             callback.on_epoch_begin(self, epoch)
         start = time.perf_counter() - run.seconds
-        for given in () if self.history.stop_reason else run.batches:
+        for given in () if self.history.stop_reason else self.stepper.deal(run.batches):
             x, y, weight = weighed(given, self._class_weight)
             batch = run.position.batch + 1
             update = (batch - 1) // self.accumulate
@@ -384,6 +398,7 @@ class Trainer:
             logs.update({f"val_{k}": v for k, v in self._evaluate(validation, 256, callbacks).items()})
         rate = samples / seconds if seconds > 0 else math.inf  # a checkpoint may say that the epoch took no time
         logs.update(lr=self.optimizer.current_lr, seconds=seconds, images_per_second=rate)
+        logs = self.stepper.same(logs)
         self.history.record(logs)
         run.epoch_done()
         for callback in callbacks:

@@ -121,7 +121,7 @@ def weighed(batch: Any, class_weight: ClassWeight | None = None) -> tuple[Any, A
         of = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
         raise DataError(f"a batch is a {type(batch).__name__}{of}: expected (x, y) or (x, y, sample_weight)")
     x, y, weight = (*batch, None)[:3]
-    if class_weight is None:
+    if class_weight is None or y is None:
         return x, y, weight
     by_class = class_weight.of(y)
     return x, y, by_class if weight is None else by_class * checked_weights(weight, "sample_weight", len(by_class))

@@ -207,6 +207,8 @@ class Batches:
         self._batch = self._first = 0
         #: Where in the data the samples of the batch at hand are.
         self.indices: Array | None = None
+        #: Which rows of a batch of n samples are read and given out; all if None. No rows: a batch of None.
+        self.share: Callable[[int], slice] | None = None
         self._begin = chance.state(self)
 
     def __len__(self) -> int:
@@ -222,7 +224,13 @@ class Batches:
             for k in range(first, len(self)):
                 self._batch = k + 1
                 part = slice(k * self.batch_size, min((k + 1) * self.batch_size, n))
+                if self.share is not None:
+                    rows = self.share(part.stop - part.start)
+                    part = slice(part.start + rows.start, part.start + rows.stop)
                 self.indices = np.arange(part.start, part.stop) if order is None else order[part]
+                if not len(self.indices):
+                    yield None, None
+                    continue
                 views = order is None and isinstance(unweighted(self.data), (ArrayDataset, GroupedDataset))
                 batch = self.data[part if views else self.indices]
                 yield batch if self.augment is None else self._augmented(batch, self.indices, self.augment)

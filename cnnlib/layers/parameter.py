@@ -62,6 +62,10 @@ class Parameter:
         """Forget the gradient; its buffer stays for the next one."""
         self._has_grad = False
 
+    def keep_grad_in(self, buffer: Array, holds: bool = False) -> None:
+        """Let `buffer` be the gradient's own from now on; `holds`: it has the gradient in it already."""
+        self._buffer, self._has_grad = buffer, holds
+
     def grad_slot(self) -> Array:
         """Return an array of data's shape and dtype for a kernel to overwrite; hand it to ``add_grad`` then."""
         if self._has_grad:

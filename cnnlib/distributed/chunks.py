@@ -1,0 +1,97 @@
+"""Chunks: the parts of a batch whose gradients are added up, and the order in which they are.
+
+A batch of N samples is cut into K = ⌈N / size⌉ chunks, as even as can be, whoever computes them. Their gradients are
+the leaves of a binary tree::
+
+    level 2            ((0+1)+(2+3))
+                       /           \\
+    level 1       (0+1)             (2+3)            the value of a node: left + right;
+                  /    \\           /    \\           of one without a right child: left
+    level 0      0      1         2      3
+
+Every addition in it is the same wherever it is made. A process adds up what lies whole under its own chunks, and hands
+on the nodes that are left: one for each in the usual case, so that an exact sum travels no further than a plain one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
+
+__all__ = ["Node", "Tree", "bounds"]
+
+T = TypeVar("T")
+
+
+class Node(NamedTuple):
+    """The sum of the chunks from 2^level · place up to, not including, 2^level · (place + 1)."""
+
+    level: int
+    place: int
+
+
+def bounds(samples: int, size: int, processes: int, rank: int) -> tuple[int, list[int]]:
+    """Return a process's first chunk, and where in the batch its chunks begin, and the last of them ends.
+
+    >>> [bounds(100, 32, 3, rank) for rank in range(3)]
+    [(0, [0, 25]), (1, [25, 50]), (2, [50, 75, 100])]
+    """
+    count = -(-samples // size)
+    first, last = rank * count // processes, (rank + 1) * count // processes
+    return first, [k * samples // count for k in range(first, last + 1)]
+
+
+class Tree:
+    """The tree over `count` chunks, at least one."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.root = Node((count - 1).bit_length(), 0)
+
+    def joined(self, nodes: list[Node]) -> list[Node]:
+        """Return the nodes, which lie side by side, with the last ones made one as long as they are one in the tree.
+
+        >>> Tree(3).joined([Node(1, 0), Node(0, 2)])
+        [Node(level=2, place=0)]
+        """
+        nodes = list(nodes)
+        while nodes and nodes[-1] != self.root:
+            level, place = nodes[-1]
+            parent = Node(level + 1, place // 2)
+            if place % 2:
+                if nodes[-2:-1] != [Node(level, place - 1)]:
+                    break
+                nodes[-2:] = [parent]
+            elif (place + 1) << level < self.count:
+                break
+            else:
+                nodes[-1] = parent
+        return nodes
+
+    def nodes(self, first: int, last: int) -> list[Node]:
+        """Return the fewest nodes that hold the chunks from first up to last, in their order.
+
+        >>> Tree(8).nodes(2, 5)
+        [Node(level=1, place=1), Node(level=0, place=4)]
+        """
+        nodes: list[Node] = []
+        for chunk in range(first, last):
+            nodes = self.joined([*nodes, Node(0, chunk)])
+        return nodes
+
+    def total(self, values: Mapping[Node, T], add: Callable[[T, T], T]) -> T:
+        """Return the root's value, from values of nodes that together hold every chunk once.
+
+        >>> Tree(3).total({Node(0, 0): "0", Node(0, 1): "1", Node(1, 1): "2"}, lambda a, b: f"({a}+{b})")
+        '((0+1)+2)'
+        """
+        return self._value(self.root, values, add)
+
+    def _value(self, node: Node, values: Mapping[Node, T], add: Callable[[T, T], T]) -> T:
+        if node in values:
+            return values[node]
+        level, left = node.level - 1, 2 * node.place
+        value = self._value(Node(level, left), values, add)
+        if (left + 1) << level >= self.count:
+            return value
+        return add(value, self._value(Node(level, left + 1), values, add))

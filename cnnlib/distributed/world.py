@@ -1,0 +1,196 @@
+"""World: the processes that train together, and how one waits for the others without waiting forever."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnnlib.errors import CNNError, MissingExtraError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+__all__ = ["World", "world"]
+
+#: The exit code of a run that was ended because a process did not come.
+EXIT_CODE = 70
+
+_PING, _PONG = 1, 2
+
+
+class World:
+    """All processes that ``mpiexec`` started, or this one alone, over MPI; `world()` gives the only one.
+
+    All waiting is in `wait`: a process that does not come within `timeout` seconds is named, and the run ends.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from mpi4py import MPI
+        except ImportError as error:
+            raise MissingExtraError("mpi4py", "mpi", f"training on several processes ({error})") from None
+        self.mpi = MPI
+        #: Collectives of one communicator must be begun in one order everywhere; each use has its own.
+        self.control, self.sums, self.spread, self._alarm = (MPI.COMM_WORLD.Dup() for _ in range(4))
+        self.rank: int = MPI.COMM_WORLD.Get_rank()
+        self.size: int = MPI.COMM_WORLD.Get_size()
+        #: How many seconds a process waits for the others.
+        self.timeout = 60.0
+        self._sent: list[MPI.Request] = []
+        mine = (platform.node(), os.getpid(), sorted(_affinity()))
+        #: Host, process id and cores of every rank.
+        self.places: list[tuple[str, int, list[int]]] = self.gather(mine, "the start")
+
+    @property
+    def main(self) -> bool:
+        """Whether this process prints and writes files: the one of rank 0."""
+        return self.rank == 0
+
+    @property
+    def cores(self) -> int:
+        """How many cores each process on this host has for itself."""
+        own = self.places[self.rank]
+        here = [place for place in self.places if place[0] == own[0]]
+        return max(1, min(len(own[2]), len({core for place in here for core in place[2]}) // len(here)))
+
+    def name(self, rank: int) -> str:
+        """Return what messages call a process."""
+        host, process, _ = self.places[rank]
+        return f"rank {rank} (process {process} on {host})"
+
+    def describe(self) -> str:
+        """Return which processes there are, in a line: what mpiexec calls a process, messages here call a rank."""
+        hosts: dict[str, list[str]] = {}
+        for rank, (host, process, _) in enumerate(self.places):
+            hosts.setdefault(host, []).append(f"{rank} = process {process}")
+        where = "; ".join(f"{', '.join(ranks)} on {host}" for host, ranks in hosts.items())
+        return f"{self.size} rank{'s' * (self.size > 1)}: {where}"
+
+    def gather(self, own: Any, what: str) -> list[Any]:
+        """Return what every process gave, in the order of their ranks. what: what for, for the message if one is late.
+
+        MPI's own pickles carry it, between processes of one run that trust each other, never a file's content.
+        """
+        if self.size == 1:
+            return [own]
+        data = np.frombuffer(self.mpi.pickle.dumps(own), np.uint8)
+        sizes = np.empty(self.size, np.int64)
+        self.wait([self.control.Iallgather(np.array([data.size]), sizes)], what)
+        received = np.empty(int(sizes.sum()), np.uint8)
+        self.wait([self.control.Iallgatherv(data, [received, sizes])], what)
+        ends = np.cumsum(sizes)
+        return [
+            own if rank == self.rank else self.mpi.pickle.loads(received[ends[rank] - sizes[rank] : ends[rank]])
+            for rank in range(self.size)
+        ]
+
+    def from_main(self, own: Any, what: str) -> Any:
+        """Return what rank 0 gave; the others' is not looked at."""
+        return self.gather(own if self.main else None, what)[0]
+
+    def largest(self, value: int, what: str) -> int:
+        """Return the largest of all processes' values."""
+        if self.size == 1:
+            return value
+        result = np.empty(1, np.int64)
+        self.wait([self.control.Iallreduce(np.array([value]), result, self.mpi.MAX)], what)
+        return int(result[0])
+
+    def meet(self, what: str) -> None:
+        """Return when every process has come here."""
+        self.largest(0, what)
+
+    def wait(self, requests: Sequence[MPI.Request], what: str) -> None:
+        """Return when all of it is done. A process that keeps this one waiting for `timeout` seconds ends the run."""
+        test, pending = self.mpi.Request.Testall, list(requests)
+        for _ in range(1000):  # about a millisecond: shorter than the operating system needs to wake somebody
+            if test(pending):
+                return
+        start = asked = time.monotonic()
+        while not test(pending):
+            now = time.monotonic()
+            # Others may want the core. They get it at once for some milliseconds, then for longer.
+            time.sleep(0 if now - start < 0.005 else 0.0002)
+            if now - asked > 0.05:
+                asked = now
+                self._answer()
+            if now - start > self.timeout:
+                self._accuse(what)
+
+    def _answer(self) -> list[int]:
+        """Tell those that ask that this process is waiting, too; return who told this one."""
+        status, told, empty = self.mpi.Status(), [], [None, 0, self.mpi.BYTE]
+        while self._alarm.Iprobe(status=status):
+            rank, tag = status.Get_source(), status.Get_tag()
+            self._alarm.Recv(empty, rank, tag)
+            if tag == _PING:
+                self._sent.append(self._alarm.Isend(empty, rank, _PONG))
+            else:
+                told.append(rank)
+        return told
+
+    def _accuse(self, what: str) -> NoReturn:
+        """End the run, naming those that do not wait: they hang, or take longer than one may."""
+        for rank in range(self.size):
+            if rank != self.rank:
+                self._sent.append(self._alarm.Isend([None, 0, self.mpi.BYTE], rank, _PING))
+        waiting, end = {self.rank}, time.monotonic() + min(2.0, self.timeout)
+        while time.monotonic() < end and len(waiting) < self.size:
+            waiting.update(self._answer())
+            time.sleep(0.01)
+        missing = [rank for rank in range(self.size) if rank not in waiting]
+        if min(waiting) != self.rank:
+            time.sleep(2 * min(2.0, self.timeout))  # the first of them speaks for all
+        who = ", ".join(map(self.name, missing)) or "a message"
+        self.abort(f"{who} did not come to {what} within {self.timeout:g} seconds: hung, or slower than that")
+
+    def abort(self, message: str) -> NoReturn:
+        """End all processes at once, saying why."""
+        sys.stdout.flush()
+        sys.stderr.write(f"cnnlib: {self.name(self.rank)} ends the run on all ranks: {message}\n")
+        sys.stderr.flush()
+        self.mpi.COMM_WORLD.Abort(EXIT_CODE)
+        raise SystemExit(EXIT_CODE)  # where Abort should return
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Let what is raised in the block end all processes, that none waits for one that is gone.
+
+        An error that all of them raise alike, which `together` says of it, is raised as if there were but one.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if self.size == 1 or getattr(error, "together", False):
+                raise
+            if not self.main:
+                time.sleep(0.5)  # where all fail alike, one message is enough
+            if not isinstance(error, (CNNError, KeyboardInterrupt)):
+                traceback.print_exc()
+            text = traceback.format_exception_only(type(error), error)[-1].strip()
+            self.abort(text)
+
+
+@cache
+def world() -> World:
+    """Return the processes of this run; the first call starts MPI, if nobody did.
+
+    Raises MissingExtraError where mpi4py, or an MPI, is not installed.
+    """
+    return World()
+
+
+def _affinity() -> Sequence[int] | NDArray[Any]:
+    if hasattr(os, "sched_getaffinity"):
+        return list(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
