@@ -28,6 +28,7 @@ __all__ = [
     "get_num_threads",
     "measure_peak",
     "set_algorithm",
+    "set_default_threads",
     "set_isa",
     "set_num_threads",
     "show_config",
@@ -53,6 +54,12 @@ def set_num_threads(n: int) -> None:
     >>> set_num_threads(before)
     """
     _set_threads(n, "set_num_threads", "set by set_num_threads")
+
+
+def set_default_threads(n: int, reason: str) -> None:
+    """Let each call use at most `n` threads for this reason, unless somebody has said how many."""
+    if not _reason.startswith("set by"):
+        _set_threads(n, "default threads", reason)
 
 
 def get_num_threads() -> int:

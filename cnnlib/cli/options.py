@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from cnnlib.config import set_num_threads
+from cnnlib.distributed import world
+from cnnlib.errors import CNNError
 from cnnlib.threads import MAX_THREADS
 
 if TYPE_CHECKING:
+    from cnnlib.distributed.processes import World
+
     Commands = argparse._SubParsersAction["Parser"]
 
-__all__ = ["Parser", "add_threads", "number", "use_threads"]
+__all__ = ["Parser", "add_distributed", "add_threads", "number", "processes", "use_threads"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,6 +57,33 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads to compute on (default: all cores this process may use); results do not depend on it",
     )
+
+
+def add_distributed(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option ``--distributed``; `what` says what is shared."""
+    parser.add_argument(
+        "--distributed", action="store_true", help=f"share {what} among the processes of `mpiexec -n 4 cnnlib …`"
+    )
+
+
+@contextmanager
+def processes(options: argparse.Namespace) -> Iterator[World | None]:
+    """With ``--distributed``, let all processes run the block, rank 0 alone speak, and a failure of one end all."""
+    if not options.distributed:
+        yield None
+        return
+    found = world()
+    with found.guarded():
+        if found.main:
+            yield found
+            return
+        with open(os.devnull, "w") as silence, redirect_stdout(silence):
+            try:
+                yield found
+            except CNNError as error:
+                if getattr(error, "together", False):
+                    raise SystemExit(1) from None  # rank 0 says it
+                raise
 
 
 def use_threads(options: argparse.Namespace) -> None:

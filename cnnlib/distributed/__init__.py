@@ -8,16 +8,18 @@ docs/scale-out.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnlib.arrays import flag, number, whole
 from cnnlib.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cnnlib.distributed.processes import World
+    from cnnlib.model import Model
     from cnnlib.stepping import Stepper
     from cnnlib.trainer import Trainer
 
-__all__ = ["Distributed", "stepper"]
+__all__ = ["Distributed", "predict", "stepper", "world"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,35 @@ class Distributed:
         flag(self.exact, "Distributed: exact")
         if not number(self.timeout, "Distributed: timeout", 0) > 0:
             raise ConfigError(f"Distributed: timeout = {self.timeout!r}: expected seconds, more than 0")
+
+
+def world() -> World:
+    """Return the processes of this run: ``world().rank``, ``world().size``, ``world().main``.
+
+    Raises MissingExtraError without mpi4py or an MPI.
+    """
+    from cnnlib.distributed.processes import world
+
+    return world()
+
+
+def predict(model: Model, x: Any, batch_size: int = 256) -> Any:
+    """Return what ``model.predict(x, batch_size)`` does, on every process; each computes its part of the batches.
+
+    x: all samples, the same on every process, of which each reads its own part; a memory-mapped file will do.
+    Raises what ``model.predict`` raises.
+    """
+    from cnnlib.distributed.dealing import joined, length, part
+
+    processes = world()
+    with processes.guarded():
+        batch_size = whole(batch_size, "batch_size", 1)
+        samples = length(x)
+        batches = -(-samples // batch_size)
+        first, last = (batch_size * ((processes.rank + i) * batches // processes.size) for i in (0, 1))
+        own = [model.predict(part(x, slice(first, last)), batch_size)] if first < min(last, samples) else []
+        found = [one for given in processes.gather(own, "a prediction") for one in given]
+        return joined(found) if found else model.predict(x, batch_size)
 
 
 def stepper(trainer: Trainer, distributed: bool | Distributed) -> Stepper:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnnlib.distributed.world import World
+from cnnlib.distributed.processes import World
 from cnnlib.errors import ConfigError
 from cnnlib.files import brief
 

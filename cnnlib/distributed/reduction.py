@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cnnlib import functional
 from cnnlib.distributed.chunks import Node, Tree
-from cnnlib.distributed.world import World
+from cnnlib.distributed.processes import World
 
 if TYPE_CHECKING:
     from mpi4py import MPI

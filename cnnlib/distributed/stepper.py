@@ -11,6 +11,8 @@ running estimates move by the mean of how the chunks would have moved them, by t
 
 from __future__ import annotations
 
+import warnings
+import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
@@ -28,8 +30,8 @@ from cnnlib.distributed import agreement
 from cnnlib.distributed.chunks import Node, Tree, bounds
 from cnnlib.distributed.dealing import dealt, joined, length, part
 from cnnlib.distributed.flat import Layout
+from cnnlib.distributed.processes import world
 from cnnlib.distributed.reduction import Reduction
-from cnnlib.distributed.world import world
 from cnnlib.errors import NonFiniteError
 from cnnlib.stepping import Outcome, Stepper
 
@@ -77,11 +79,16 @@ class DistributedStepper(Stepper):
 
     def begin(self, run: Run, epochs: int, dropout: np.random.Generator) -> None:
         self._seed = int(dropout.integers(2**63))
-        processes = {"cnnlib": __version__, "instruction set": config.get_isa(), "algorithm": config.get_algorithm()}
-        agreement.check(
-            self.world,
-            processes | {"epochs": epochs, "model": serialize.architecture(self.trainer.model)} | run.settings,
-        )
+        self._introduce(run.settings["batch_size"])
+        facts = {
+            "cnnlib": __version__,
+            "instruction set": config.get_isa(),
+            "algorithm": config.get_algorithm(),
+            "layers": [repr(layer) for layer in self.trainer.model.layers.values()],
+            "model": zlib.crc32(serialize.architecture(self.trainer.model).encode()),
+            "epochs": epochs,
+        }
+        agreement.check(self.world, facts | run.settings)
 
     def share_state(self) -> None:
         state = self.world.from_main(self.trainer.state_dict() if self.main else None, "the state to begin with")
@@ -229,6 +236,22 @@ class DistributedStepper(Stepper):
         }
         objective.total_weights = totals
         return objective.with_total(means), objective.total_weight
+
+    def _introduce(self, batch_size: int) -> None:
+        """Say which processes there are, so that one that dies is known by what mpiexec calls it."""
+        if not self.main or self.world.size == 1:
+            return
+        if self.trainer.verbose:
+            threads = config.get_num_threads()
+            print(f"{self.world.describe()}; {threads} thread{'s' * (threads > 1)} each", flush=True)
+        chunks = -(-batch_size // self.settings.chunk)
+        if chunks < self.world.size:
+            warnings.warn(
+                f"a batch of {batch_size} is {chunks} chunks of {self.settings.chunk} samples: of {self.world.size} "
+                "processes, the others have nothing to do; take larger batches, or a smaller chunk",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _share(self, samples: int) -> slice:
         """Begin with a batch of so many samples; return this process's rows of it."""

@@ -7,20 +7,24 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnnlib.config import set_default_threads
 from cnnlib.errors import CNNError, MissingExtraError
+from cnnlib.threads import default_threads
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 __all__ = ["World", "world"]
+
+T = TypeVar("T")
 
 #: The exit code of a run that was ended because a process did not come.
 EXIT_CODE = 70
@@ -57,22 +61,28 @@ class World:
         return self.rank == 0
 
     @property
-    def cores(self) -> int:
-        """How many cores each process on this host has for itself."""
-        own = self.places[self.rank]
-        here = [place for place in self.places if place[0] == own[0]]
-        return max(1, min(len(own[2]), len({core for place in here for core in place[2]}) // len(here)))
+    def here(self) -> int:
+        """How many of the processes are on this host."""
+        return sum(host == self.places[self.rank][0] for host, *_ in self.places)
+
+    @property
+    def threads(self) -> int:
+        """How many threads are this process's share of the host's cores, or of its quota."""
+        host, _, own = self.places[self.rank]
+        cores = {core for other, _, theirs in self.places if other == host for core in theirs}
+        allowed = default_threads()[0]  # at most len(own); less, if there is a quota, which all here share
+        return max(1, min(len(own), len(cores) // self.here, allowed if allowed == len(own) else allowed // self.here))
 
     def name(self, rank: int) -> str:
         """Return what messages call a process."""
         host, process, _ = self.places[rank]
-        return f"rank {rank} (process {process} on {host})"
+        return f"rank {rank} (PID {process} on {host})"
 
     def describe(self) -> str:
         """Return which processes there are, in a line: what mpiexec calls a process, messages here call a rank."""
         hosts: dict[str, list[str]] = {}
         for rank, (host, process, _) in enumerate(self.places):
-            hosts.setdefault(host, []).append(f"{rank} = process {process}")
+            hosts.setdefault(host, []).append(f"{rank} = PID {process}")
         where = "; ".join(f"{', '.join(ranks)} on {host}" for host, ranks in hosts.items())
         return f"{self.size} rank{'s' * (self.size > 1)}: {where}"
 
@@ -106,12 +116,23 @@ class World:
         self.wait([self.control.Iallreduce(np.array([value]), result, self.mpi.MAX)], what)
         return int(result[0])
 
-    def meet(self, what: str) -> None:
+    def meet(self, what: str, timeout: float | None = None) -> None:
         """Return when every process has come here."""
-        self.largest(0, what)
+        if self.size > 1:
+            self.wait([self.control.Ibarrier()], what, timeout)
 
-    def wait(self, requests: Sequence[MPI.Request], what: str) -> None:
+    def in_turn(self, work: Callable[[], T], what: str, timeout: float) -> T:
+        """Return what `work` gives, done by rank 0 first: what it downloads, say, the others find."""
+        if self.main:
+            result = work()
+            self.meet(what, timeout)
+            return result
+        self.meet(what, timeout)
+        return work()
+
+    def wait(self, requests: Sequence[MPI.Request], what: str, timeout: float | None = None) -> None:
         """Return when all of it is done. A process that keeps this one waiting for `timeout` seconds ends the run."""
+        limit = self.timeout if timeout is None else timeout
         test, pending = self.mpi.Request.Testall, list(requests)
         for _ in range(1000):  # about a millisecond: shorter than the operating system needs to wake somebody
             if test(pending):
@@ -124,8 +145,8 @@ class World:
             if now - asked > 0.05:
                 asked = now
                 self._answer()
-            if now - start > self.timeout:
-                self._accuse(what)
+            if now - start > limit:
+                self._accuse(what, limit)
 
     def _answer(self) -> list[int]:
         """Tell those that ask that this process is waiting, too; return who told this one."""
@@ -139,26 +160,27 @@ class World:
                 told.append(rank)
         return told
 
-    def _accuse(self, what: str) -> NoReturn:
+    def _accuse(self, what: str, limit: float) -> NoReturn:
         """End the run, naming those that do not wait: they hang, or take longer than one may."""
         for rank in range(self.size):
             if rank != self.rank:
                 self._sent.append(self._alarm.Isend([None, 0, self.mpi.BYTE], rank, _PING))
-        waiting, end = {self.rank}, time.monotonic() + min(2.0, self.timeout)
+        waiting, end = {self.rank}, time.monotonic() + min(2.0, limit)
         while time.monotonic() < end and len(waiting) < self.size:
             waiting.update(self._answer())
             time.sleep(0.01)
         missing = [rank for rank in range(self.size) if rank not in waiting]
         if min(waiting) != self.rank:
-            time.sleep(2 * min(2.0, self.timeout))  # the first of them speaks for all
+            time.sleep(2 * min(2.0, limit))  # the first of them speaks for all
         who = ", ".join(map(self.name, missing)) or "a message"
-        self.abort(f"{who} did not come to {what} within {self.timeout:g} seconds: hung, or slower than that")
+        self.abort(f"{who} did not come to {what} within {limit:g} seconds: hung, or slower than that")
 
     def abort(self, message: str) -> NoReturn:
         """End all processes at once, saying why."""
         sys.stdout.flush()
         sys.stderr.write(f"cnnlib: {self.name(self.rank)} ends the run on all ranks: {message}\n")
         sys.stderr.flush()
+        time.sleep(0.2)  # mpiexec may drop what it has not passed on yet
         self.mpi.COMM_WORLD.Abort(EXIT_CODE)
         raise SystemExit(EXIT_CODE)  # where Abort should return
 
@@ -175,7 +197,7 @@ class World:
                 raise
             if not self.main:
                 time.sleep(0.5)  # where all fail alike, one message is enough
-            if not isinstance(error, (CNNError, KeyboardInterrupt)):
+            if not isinstance(error, (CNNError, KeyboardInterrupt, SystemExit)):
                 traceback.print_exc()
             text = traceback.format_exception_only(type(error), error)[-1].strip()
             self.abort(text)
@@ -187,7 +209,22 @@ def world() -> World:
 
     Raises MissingExtraError where mpi4py, or an MPI, is not installed.
     """
-    return World()
+    found = World()
+    if not found.main:
+        sys.excepthook = _quiet(sys.excepthook)
+    if found.here > 1:
+        set_default_threads(found.threads, f"the share of each of {found.here} processes on this host")
+    return found
+
+
+def _quiet(former: Callable[..., object]) -> Callable[..., object]:
+    """Return an excepthook that leaves errors which all processes raise alike to rank 0."""
+
+    def hook(kind: type[BaseException], error: BaseException, where: Any) -> None:
+        if not getattr(error, "together", False):
+            former(kind, error, where)
+
+    return hook
 
 
 def _affinity() -> Sequence[int] | NDArray[Any]:
