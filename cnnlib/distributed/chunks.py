@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
-__all__ = ["Node", "Tree", "bounds"]
+__all__ = ["Chunks", "Node", "Tree"]
 
 T = TypeVar("T")
 
@@ -30,15 +30,29 @@ class Node(NamedTuple):
     place: int
 
 
-def bounds(samples: int, size: int, processes: int, rank: int) -> tuple[int, list[int]]:
-    """Return a process's first chunk, and where in the batch its chunks begin, and the last of them ends.
+class Chunks(NamedTuple):
+    """How a batch is cut, and dealt to processes.
 
-    >>> [bounds(100, 32, 3, rank) for rank in range(3)]
-    [(0, [0, 25]), (1, [25, 50]), (2, [50, 75, 100])]
+    >>> Chunks(100, 32).number, Chunks(100, 32).edges, Chunks(100, 32).dealt(3)
+    (4, [0, 25, 50, 75, 100], [0, 1, 2, 4])
     """
-    count = -(-samples // size)
-    first, last = rank * count // processes, (rank + 1) * count // processes
-    return first, [k * samples // count for k in range(first, last + 1)]
+
+    samples: int
+    size: int
+
+    @property
+    def number(self) -> int:
+        """How many chunks there are."""
+        return -(-self.samples // self.size)
+
+    @property
+    def edges(self) -> list[int]:
+        """Where in the batch each chunk begins, and the last one ends."""
+        return [k * self.samples // self.number for k in range(self.number + 1)]
+
+    def dealt(self, processes: int) -> list[int]:
+        """Return the first chunk of each process, and the end of the last one's."""
+        return [rank * self.number // processes for rank in range(processes + 1)]
 
 
 class Tree:
@@ -78,6 +92,19 @@ class Tree:
         for chunk in range(first, last):
             nodes = self.joined([*nodes, Node(0, chunk)])
         return nodes
+
+    def depth(self, first: int, last: int) -> int:
+        """Return how many values there are at once while the chunks from first up to last are added up in turn.
+
+        >>> [Tree(8).depth(0, last) for last in (0, 1, 2, 4, 8)]
+        [0, 1, 2, 3, 4]
+        """
+        nodes: list[Node] = []
+        most = 0
+        for chunk in range(first, last):
+            most = max(most, len(nodes) + 1)
+            nodes = self.joined([*nodes, Node(0, chunk)])
+        return most
 
     def total(self, values: Mapping[Node, T], add: Callable[[T, T], T]) -> T:
         """Return the root's value, from values of nodes that together hold every chunk once.

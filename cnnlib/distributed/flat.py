@@ -66,16 +66,19 @@ class Layout:
         for parameter, span in zip(self.parameters, self._spans, strict=False):
             parameter.keep_grad_in(array[span].reshape(parameter.data.shape), holds)
 
-    def collect(self, array: Array) -> None:
-        """Copy the parameters' gradients into `array`, wherever they are."""
+    def collected(self) -> Array:
+        """Return a flat array of the parameters' gradients as they are, wherever they are."""
+        array = self.array()
         for parameter, span in zip(self.parameters, self._spans, strict=False):
-            array[span] = 0 if parameter.grad is None else parameter.grad.reshape(-1)
+            if parameter.grad is not None:
+                array[span] = parameter.grad.reshape(-1)
+        return array
 
-    def clear_missing(self, array: Array) -> None:
-        """Put zeros where a backward pass left no gradient, because no output depends on the parameter."""
-        for parameter, span in zip(self.parameters, self._spans, strict=False):
+    def clear_missing(self) -> None:
+        """Make those gradients zeros that a backward pass has left out, because no output depends on the parameter."""
+        for parameter in self.parameters:
             if parameter.grad is None:
-                array[span] = 0
+                parameter.grad = np.zeros_like(parameter.data)
 
     def moved(self, array: Array) -> list[Array]:
         """Return the views of `array` that are for the buffers' changes."""

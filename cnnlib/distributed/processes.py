@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -51,6 +51,7 @@ class World:
         #: How many seconds a process waits for the others.
         self.timeout = 60.0
         self._sent: list[MPI.Request] = []
+        self._memories: list[NDArray[np.uint8]] = []
         mine = (platform.node(), os.getpid(), sorted(_affinity()))
         #: Host, process id and cores of every rank.
         self.places: list[tuple[str, int, list[int]]] = self.gather(mine, "the start")
@@ -129,6 +130,35 @@ class World:
             return result
         self.meet(what, timeout)
         return work()
+
+    def shares(self, size: int) -> bool:
+        """Return whether all processes are on one host, which has the memory for so many bytes in common for each."""
+        free = 0
+        if self.here == self.size:
+            with suppress(OSError, AttributeError):
+                found = os.statvfs("/dev/shm")
+                free = found.f_bavail * found.f_frsize
+        # Half of it: others want some, and a page that does not exist ends a process when it is touched.
+        enough = sum(memory.size for memory in self._memories) >= self.size * size or 2 * self.size * size < free
+        return self.largest(int(not enough), "the memory in common") == 0
+
+    def memories(self, size: int) -> list[NDArray[np.uint8]]:
+        """Return so many bytes, or more, of each process, which all of them can read and write.
+
+        They are the same at each call, larger where that is needed, and never given back: gradients may still be there.
+        """
+        if not self._memories or self._memories[0].size < size:
+            size = -(-size // 4096) * 4096
+            self._window = self.mpi.Win.Allocate_shared(size, 1, comm=self.mpi.COMM_WORLD)
+            self._window.Lock_all(self.mpi.MODE_NOCHECK)
+            segments: list[Any] = [self._window.Shared_query(rank)[0] for rank in range(self.size)]
+            self._memories = [np.frombuffer(segment, np.uint8) for segment in segments]
+        return self._memories
+
+    def word(self, communicator: MPI.Comm) -> MPI.Request:
+        """Say that what this process wrote to common memory is there; done when all have said so."""
+        self._window.Sync()
+        return communicator.Ibarrier()
 
     def wait(self, requests: Sequence[MPI.Request], what: str, timeout: float | None = None) -> None:
         """Return when all of it is done. A process that keeps this one waiting for `timeout` seconds ends the run."""

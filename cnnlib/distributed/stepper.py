@@ -22,22 +22,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlib import chance, config, diagnosis, functional, serialize
+from cnnlib import chance, config, diagnosis, serialize
 from cnnlib._version import __version__
 from cnnlib.accumulation import Accumulation
 from cnnlib.datasets.feeding import Batch
 from cnnlib.distributed import agreement
-from cnnlib.distributed.chunks import Node, Tree, bounds
+from cnnlib.distributed.chunks import Chunks, Tree
 from cnnlib.distributed.dealing import dealt, joined, length, part
+from cnnlib.distributed.exchange import Exchange, exchange
 from cnnlib.distributed.flat import Layout
 from cnnlib.distributed.processes import world
-from cnnlib.distributed.reduction import Reduction
+from cnnlib.distributed.summation import Summation
 from cnnlib.errors import NonFiniteError
 from cnnlib.stepping import Outcome, Stepper
 
 if TYPE_CHECKING:
     from cnnlib.distributed import Distributed
-    from cnnlib.layers import Parameter
     from cnnlib.run import Run
     from cnnlib.trainer import Trainer
 
@@ -66,9 +66,8 @@ class DistributedStepper(Stepper):
         self.main = self.world.main
         self._layout: Layout | None = None
         self._random = False  # whether a layer draws random numbers
-        self._free: list[Array] = []  # flat arrays that nothing is in
-        self._held: Array | None = None  # the one that the parameters' gradients are in
-        self._samples = 0  # of the whole batch at hand
+        self._exchange: Exchange | None = None
+        self._chunks = Chunks(1, settings.chunk)  # of the batch at hand
         self._seed = 0
 
     def describe(self) -> str:
@@ -118,7 +117,7 @@ class DistributedStepper(Stepper):
     def evaluate(self, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
         with self.guarded():
             own = []
-            for _, rows in self._chunks():
+            for _, rows in self._own():
                 prediction = self.trainer.model.forward(part(x, rows), training=False)
                 own.append((prediction, part(y, rows), part(weight, rows)))
             columns = zip(*self._all(own, "an evaluation"), strict=True)
@@ -133,15 +132,12 @@ class DistributedStepper(Stepper):
             return self._step(diagnosis.Step(self.trainer.model, x, y, self.trainer.optimizer.current_lr, run), weight)
 
     def _step(self, about: diagnosis.Step, weight: Any) -> Outcome:
-        samples, run = self._samples, about.run
+        samples, run = self._chunks.samples, about.run
         accumulation = Accumulation(1) if run is None else run.accumulation
         batch = 0 if run is None else run.position.step
         what = f"the gradients of batch {batch + 1}"
         layout = self._prepared()
-        former = None
-        if accumulation.count:
-            former = self._take(layout)
-            layout.collect(former)
+        former = layout.collected() if accumulation.count else None
         # A chunk weighs W_c / N, which adds up to 1 where samples have no weights; several batches need W_c itself.
         unit = float(samples) if accumulation.size == 1 else 1.0
         result, own = self._summed(layout, about, weight, unit, batch, what)
@@ -151,13 +147,12 @@ class DistributedStepper(Stepper):
                 raise _together(report.problem)
         values, total = self._means(reports)
         accumulation.add(total)
-        if accumulation.size == 1 and total not in (0.0, unit):
-            result *= result.dtype.type(unit / total)
+        scale = unit / total if accumulation.size == 1 and total else 1.0
+        if former is not None or scale != 1 or self._changes_gradients:
+            result = result * result.dtype.type(scale)  # not in place: others may read the sum where it is
         if former is not None:
-            functional.add(former, result, out=result)
-            self._free.append(former)
+            result += former
         layout.place(result, holds=True)
-        self._held = result
         try:
             self.update_if_full(accumulation, values, about)
         except NonFiniteError as error:
@@ -168,50 +163,31 @@ class DistributedStepper(Stepper):
         self, layout: Layout, about: diagnosis.Step, weight: Any, unit: float, batch: int, what: str
     ) -> tuple[Array, list[Report]]:
         """Return Σ_c (W_c / unit) ∇J_c over the whole batch as a flat array, and a report of each own chunk."""
-        size, model = self.world.size, self.trainer.model
-        count = -(-self._samples // self.settings.chunk)
-        tree = Tree(count)
-        everybody = [tree.nodes(rank * count // size, (rank + 1) * count // size) for rank in range(size)]
-        reduction = Reduction(self.world, tree, everybody, self.settings.exact)
+        model, chunks = self.trainer.model, self._chunks
+        dealt, tree = chunks.dealt(self.world.size), Tree(chunks.number)
+        depth = max(tree.depth(first, last) for first, last in pairwise(dealt))
+        if self._exchange is None or self._exchange.depth < depth:
+            self._exchange = exchange(self.world, layout, self.settings.exact, depth)
+        sums = Summation(self._exchange, tree, dealt)
         before = [buffer.copy() for buffer in layout.buffers]
-        nodes: list[Node] = []
-        arrays: list[Array] = []  # the nodes' values
-        done: list[Array] = []
         reports: list[Report] = []
-        chunks = self._chunks()
-        for chunk, rows in chunks:
-            array = self._take(layout)
-            layout.place(array)
+        own = self._own()
+        for chunk, rows in own:
+            moved = layout.moved(sums.open(chunk))
             if self._random:
                 model.reseed(np.random.default_rng([self._seed, batch, chunk]))
             for buffer, value in zip(layout.buffers, before, strict=True):
                 buffer[...] = value
             report, gradient = self._forward(about, weight, rows, unit)
             reports.append(report)
-            for change, buffer, value in zip(layout.moved(array), layout.buffers, before, strict=True):
+            for change, buffer, value in zip(moved, layout.buffers, before, strict=True):
                 np.multiply(buffer - value, rows.stop - rows.start, out=change)
-            # Siblings become one: this chunk's array takes in those to its left, one after the other.
-            nodes = tree.joined([*nodes, Node(0, chunk)])
-            left = arrays[len(nodes) - 1 :][::-1]
-            arrays = [*arrays[: len(nodes) - 1], array]
-            done += left
-            if chunk == chunks[-1][0]:
-                pieces = _Pieces(layout, reduction, arrays, left)
-                model.backward(gradient, input_grad=False, finished=pieces.finished)
-                pieces.rest()
-            else:
-                model.backward(gradient, input_grad=False)
-                layout.clear_missing(array)
-                for other in left:
-                    functional.add(other, array, out=array)
-        if not chunks:
-            arrays = [self._take(layout)]
-            _Pieces(layout, reduction, [], [], arrays[0]).rest()
-        reduction.finish(what)
-        self._free += [*done, *arrays[:-1]]
-        result = arrays[-1]
+            last = chunk == own[-1][0]
+            model.backward(gradient, input_grad=False, finished=sums.finished if last else None)
+            sums.close(chunk)
+        result = sums.result(what)
         for change, buffer, value in zip(layout.moved(result), layout.buffers, before, strict=True):
-            np.add(value, change / self._samples, out=buffer)
+            np.add(value, change / chunks.samples, out=buffer)
         return result, reports
 
     def _forward(self, about: diagnosis.Step, weight: Any, rows: slice, unit: float) -> tuple[Report, Any]:
@@ -244,7 +220,7 @@ class DistributedStepper(Stepper):
         if self.trainer.verbose:
             threads = config.get_num_threads()
             print(f"{self.world.describe()}; {threads} thread{'s' * (threads > 1)} each", flush=True)
-        chunks = -(-batch_size // self.settings.chunk)
+        chunks = Chunks(batch_size, self.settings.chunk).number
         if chunks < self.world.size:
             warnings.warn(
                 f"a batch of {batch_size} is {chunks} chunks of {self.settings.chunk} samples: of {self.world.size} "
@@ -255,15 +231,15 @@ class DistributedStepper(Stepper):
 
     def _share(self, samples: int) -> slice:
         """Begin with a batch of so many samples; return this process's rows of it."""
-        self._samples = samples
-        _, edges = bounds(samples, self.settings.chunk, self.world.size, self.world.rank)
-        return slice(edges[0], edges[-1])
+        self._chunks = Chunks(samples, self.settings.chunk)
+        edges, dealt = self._chunks.edges, self._chunks.dealt(self.world.size)
+        return slice(edges[dealt[self.world.rank]], edges[dealt[self.world.rank + 1]])
 
-    def _chunks(self) -> list[tuple[int, slice]]:
+    def _own(self) -> list[tuple[int, slice]]:
         """Return this process's chunks of the batch at hand: their numbers, and which of its own rows they are."""
-        first, edges = bounds(self._samples, self.settings.chunk, self.world.size, self.world.rank)
-        rows = [edge - edges[0] for edge in edges]
-        return [(first + i, slice(a, b)) for i, (a, b) in enumerate(pairwise(rows))]
+        edges, dealt = self._chunks.edges, self._chunks.dealt(self.world.size)
+        first, last = dealt[self.world.rank], dealt[self.world.rank + 1]
+        return [(k, slice(edges[k] - edges[first], edges[k + 1] - edges[first])) for k in range(first, last)]
 
     def _all(self, own: list[Any], what: str) -> list[Any]:
         """Return what all processes have of each chunk, in the order of the chunks."""
@@ -272,55 +248,17 @@ class DistributedStepper(Stepper):
     def _prepared(self) -> Layout:
         model = self.trainer.model
         if self._layout is None or not self._layout.serves(model):
-            self._layout, self._free, self._held = Layout(model), [], None
+            self._layout, self._exchange = Layout(model), None
             self._random = any(chance.generators(layer) for layer in model.layers.values())
         return self._layout
 
-    def _take(self, layout: Layout) -> Array:
-        return self._free.pop() if self._free else layout.array()
-
-
-class _Pieces:
-    """Begins to sum up each piece of the flat arrays when the last backward pass has finished its gradients.
-
-    arrays: the values of this process's nodes, the last of which the pass still writes to. left: what is to be added to
-    that one before. result: what receives the sum where there are no nodes.
-    """
-
-    def __init__(
-        self, layout: Layout, reduction: Reduction, arrays: list[Array], left: list[Array], result: Array | None = None
-    ) -> None:
-        self._layout, self._reduction, self._arrays, self._left = layout, reduction, arrays, left
-        self._result = arrays[-1] if result is None else result
-        self._begun = 0
-        self._missing = [0] * len(layout.pieces)
-        for piece in layout.piece_of.values():
-            self._missing[piece] += 1
-
-    def finished(self, parameters: Sequence[Parameter]) -> None:
-        """Take note that these gradients are whole."""
-        for parameter in parameters:
-            piece = self._layout.piece_of.get(id(parameter))
-            if piece is not None:
-                self._missing[piece] -= 1
-        while self._begun < len(self._missing) and not self._missing[self._begun]:
-            self._begin()
-        self._reduction.advance()
-
-    def rest(self) -> None:
-        """Begin with all that is left: the pass is over."""
-        if self._arrays:
-            self._layout.clear_missing(self._result)
-        while self._begun < len(self._missing):
-            self._begin()
-
-    def _begin(self) -> None:
-        piece = self._layout.pieces[self._begun]
-        self._begun += 1
-        result = self._result[piece]
-        for other in self._left:
-            functional.add(other[piece], result, out=result)
-        self._reduction.begin([array[piece] for array in self._arrays], result)
+    @property
+    def _changes_gradients(self) -> bool:
+        """Whether somebody writes to the gradients before the next batch; cnnlib's own optimizers only read them."""
+        trainer = self.trainer
+        limits = trainer.clip_norm, trainer.clip_value
+        own = type(trainer.optimizer).__module__.startswith("cnnlib.")
+        return limits != (None, None) or trainer.keep_gradients or trainer.accumulate > 1 or not own
 
 
 def _together(error: Exception) -> Exception:
