@@ -15,7 +15,7 @@ from cnnlib.arrays import flag, made, number, whole
 from cnnlib.callbacks import Callback, Progress
 from cnnlib.datasets.feeding import Batch, Data, batches_of, feed
 from cnnlib.datasets.loader import Batches
-from cnnlib.distributed import Distributed, stepper
+from cnnlib.distributed import Distributed, stepper_for
 from cnnlib.errors import CNNError, ConfigError, FileFormatError, TrainingError
 from cnnlib.history import History
 from cnnlib.interrupts import Interrupts, held
@@ -128,7 +128,7 @@ class Trainer:
         self._class_weight: ClassWeight | None = None
         self._interrupts = Interrupts()
         #: What is done with a batch.
-        self.stepper = Stepper(self) if distributed is False else stepper(self, distributed)
+        self.stepper = Stepper(self) if distributed is False else stepper_for(self, distributed)
 
     @property
     def loss(self) -> Losses:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cnnlib.stepping import Stepper
     from cnnlib.trainer import Trainer
 
-__all__ = ["Distributed", "predict", "stepper", "world"]
+__all__ = ["Distributed", "predict", "stepper_for", "world"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def predict(model: Model, x: Any, batch_size: int = 256) -> Any:
         return joined(found) if found else model.predict(x, batch_size)
 
 
-def stepper(trainer: Trainer, distributed: bool | Distributed) -> Stepper:
+def stepper_for(trainer: Trainer, distributed: bool | Distributed) -> Stepper:
     """Return what takes a trainer's steps together with other processes.
 
     Raises MissingExtraError without mpi4py or an MPI, ConfigError for other values of `distributed` than Trainer takes.

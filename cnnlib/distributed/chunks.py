@@ -106,19 +106,20 @@ class Tree:
             nodes = self.joined([*nodes, Node(0, chunk)])
         return most
 
-    def total(self, values: Mapping[Node, T], add: Callable[[T, T], T]) -> T:
+    def total(self, values: Mapping[Node, T], add: Callable[[T, T], T], last: Callable[[T, T], T] | None = None) -> T:
         """Return the root's value, from values of nodes that together hold every chunk once.
+
+        last: makes the last addition, if there is any.
 
         >>> Tree(3).total({Node(0, 0): "0", Node(0, 1): "1", Node(1, 1): "2"}, lambda a, b: f"({a}+{b})")
         '((0+1)+2)'
         """
-        return self._value(self.root, values, add)
+        return self._value(self.root, values, add, last or add)
 
-    def _value(self, node: Node, values: Mapping[Node, T], add: Callable[[T, T], T]) -> T:
+    def _value(self, node: Node, values: Mapping[Node, T], add: Callable[[T, T], T], last: Callable[[T, T], T]) -> T:
         if node in values:
             return values[node]
         level, left = node.level - 1, 2 * node.place
-        value = self._value(Node(level, left), values, add)
         if (left + 1) << level >= self.count:
-            return value
-        return add(value, self._value(Node(level, left + 1), values, add))
+            return self._value(Node(level, left), values, add, last)
+        return last(*(self._value(Node(level, place), values, add, add) for place in (left, left + 1)))

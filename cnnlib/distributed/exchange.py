@@ -129,7 +129,10 @@ class SharedMemory(Exchange):
         values = {
             node: slots[i][share] for own, slots in zip(nodes, self._of, strict=True) for i, node in enumerate(own)
         }
-        np.copyto(self.result[share], tree.total(values, _added))
+        result = self.result[share]
+        total = tree.total(values, _added, lambda left, right: functional.add(left, right, out=result))
+        if total is not result:
+            np.copyto(result, total)
         yield [self.world.word(self.world.spread)]
 
 

@@ -30,6 +30,8 @@ T = TypeVar("T")
 EXIT_CODE = 70
 
 _PING, _PONG = 1, 2
+# Bytes that a process tells all others in one message.
+_SHORT = 4096
 
 
 class World:
@@ -94,16 +96,23 @@ class World:
         """
         if self.size == 1:
             return [own]
-        data = np.frombuffer(self.mpi.pickle.dumps(own), np.uint8)
-        sizes = np.empty(self.size, np.int64)
-        self.wait([self.control.Iallgather(np.array([data.size]), sizes)], what)
-        received = np.empty(int(sizes.sum()), np.uint8)
-        self.wait([self.control.Iallgatherv(data, [received, sizes])], what)
+        data = self.mpi.pickle.dumps(own)
+        # What is short is there at once; of what is not, only how long it is.
+        first = np.zeros((self.size, _SHORT), np.uint8)
+        mine = np.zeros(_SHORT, np.uint8)
+        mine[:8] = np.frombuffer(np.int64(len(data)).tobytes(), np.uint8)
+        if len(data) <= _SHORT - 8:
+            mine[8 : 8 + len(data)] = np.frombuffer(data, np.uint8)
+        self.wait([self.control.Iallgather(mine, first)], what)
+        sizes = np.ascontiguousarray(first[:, :8]).view(np.int64)[:, 0]
         ends = np.cumsum(sizes)
-        return [
-            own if rank == self.rank else self.mpi.pickle.loads(received[ends[rank] - sizes[rank] : ends[rank]])
-            for rank in range(self.size)
-        ]
+        if sizes.max() <= _SHORT - 8:
+            parts = [first[rank, 8 : 8 + sizes[rank]] for rank in range(self.size)]
+        else:
+            received = np.empty(ends[-1], np.uint8)
+            self.wait([self.control.Iallgatherv(np.frombuffer(data, np.uint8), [received, sizes])], what)
+            parts = [received[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+        return [own if rank == self.rank else self.mpi.pickle.loads(part) for rank, part in enumerate(parts)]
 
     def from_main(self, own: Any, what: str) -> Any:
         """Return what rank 0 gave; the others' is not looked at."""
