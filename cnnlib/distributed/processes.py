@@ -238,8 +238,7 @@ class World:
                 time.sleep(0.5)  # where all fail alike, one message is enough
             if not isinstance(error, (CNNError, KeyboardInterrupt, SystemExit)):
                 traceback.print_exc()
-            text = traceback.format_exception_only(type(error), error)[-1].strip()
-            self.abort(text)
+            self.abort(str(error) if isinstance(error, CNNError) else f"{type(error).__name__}: {error}")
 
 
 @cache
