@@ -119,6 +119,7 @@ _MODULES = (
     "augment",
     "callbacks",
     "datasets",
+    "distributed",
     "drawing",
     "errors",
     "functional",

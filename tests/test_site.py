@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 REFERENCE = "\n".join(path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("reference/*.md")))
 MODULES = re.findall(r"^::: (cnnlib\.\w+)$", REFERENCE, flags=re.M)
-NEEDS = {"onnx.md": ("onnx", "onnxruntime"), "from-scikit-learn.md": ("sklearn",)}
+NEEDS = {"onnx.md": ("onnx", "onnxruntime"), "from-scikit-learn.md": ("sklearn",), "scale-out.md": ("mpi4py",)}
 GUIDES = ["index.md", "training.md", "saving.md", "speed.md", *NEEDS]
 
 
