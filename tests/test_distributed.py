@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -249,6 +250,32 @@ def test_a_bad_number_is_found_where_it_is(tmp_path: Path) -> None:
 def test_one_that_stops_stops_all(tmp_path: Path) -> None:
     for own in results(tmp_path, 3, case="few", fault="stop", step=4):
         assert own["few"]["stop"] == "one has had enough"
+
+
+# The command line
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_train_and_evaluate(ranks: int, tmp_path: Path) -> None:
+    def cli(*arguments: str) -> str:
+        start = [*mpiexec(), "-n", str(ranks), sys.executable, "-m", "cnnlib"]
+        done = subprocess.run(
+            [*start, *arguments], capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment(1)
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    said = cli("train", "lenet5", "--data", "sample", "--epochs", "1", "--batch-size", "128", "--distributed")
+    assert said.count("saved     lenet5.safetensors") == said.count("epoch 1/1") == 1
+    assert "accuracy  " in cli("evaluate", "lenet5.safetensors", "--distributed")
+    weights = hashlib.sha256()
+    for name, array in sorted(cnnlib.load(tmp_path / "lenet5.safetensors").state_dict().items()):
+        weights.update(name.encode() + array.tobytes())
+    _trained[ranks] = weights.hexdigest()
+    assert len(set(_trained.values())) == 1
+
+
+_trained: dict[int, str] = {}
 
 
 # Alone

@@ -23,7 +23,8 @@ from cnnlib.cli.data import (
     trained_classes,
     trained_title,
 )
-from cnnlib.cli.options import add_threads, number, use_threads
+from cnnlib.cli.options import add_distributed, add_threads, number, processes, use_threads
+from cnnlib.distributed import predict
 from cnnlib.errors import ConfigError, DataNotFoundError, ShapeError
 from cnnlib.graph import shape_text
 from cnnlib.losses import CrossEntropyLoss
@@ -57,18 +58,24 @@ def add(commands: Commands) -> None:
         "--batch-size", type=number(int, 1), default=256, metavar="N", help="images at a time (default: 256)"
     )
     add_threads(parser)
+    add_distributed(parser, "the images")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Test and report."""
+    with processes(options):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     use_threads(options)
     model, notes = load_model(options.model)
     data = _loaded(_chosen(options, notes.get("trained_on")), model, options.model)
     names = data.classes
     x, y = data.test[:]
     start = time.perf_counter()
-    scores = model.predict(x, options.batch_size)
+    scores = predict(model, x, options.batch_size) if options.distributed else model.predict(x, options.batch_size)
     seconds = time.perf_counter() - start
     loss = CrossEntropyLoss(from_logits=returns_logits(model)).forward(scores, y)
     predicted = scores.argmax(axis=1)

@@ -8,6 +8,7 @@ import os
 import shlex
 import tempfile
 import time
+from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from cnnlib import augment, serialize
 from cnnlib.callbacks import Checkpoint
 from cnnlib.cli.data import FOLDER, SETS, Data, add_data, load_data
 from cnnlib.cli.folder import Shape
-from cnnlib.cli.options import add_threads, number, use_threads
+from cnnlib.cli.options import add_distributed, add_threads, number, processes, use_threads
 from cnnlib.config import describe
+from cnnlib.distributed import Distributed
 from cnnlib.errors import ConfigError, DataNotFoundError, ShapeError
 from cnnlib.graph import shape_text
 from cnnlib.losses import CrossEntropyLoss
@@ -28,6 +30,7 @@ from cnnlib.trainer import Trainer
 
 if TYPE_CHECKING:
     from cnnlib.cli.options import Commands
+    from cnnlib.distributed.processes import World
     from cnnlib.model import Model
 
 __all__ = ["DEFAULTS", "add", "default_out"]
@@ -117,6 +120,14 @@ def add(commands: Commands) -> None:
     parser.add_argument("--keep", type=number(int, 1), metavar="K", help="so many checkpoints stay (default: 3)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, to the same bits")
     add_threads(parser)
+    add_distributed(parser, "each batch")
+    parser.add_argument(
+        "--chunk",
+        type=number(int, 1),
+        default=Distributed.chunk,
+        metavar="N",
+        help="with --distributed: images that a process computes at once, at most (default: %(default)s)",
+    )
     parser.add_argument("--out", metavar="FILE", help="where to save the model (default: MODEL.safetensors)")
     parser.add_argument("--quiet", action="store_true", help="print only the result")
     parser.set_defaults(run=run)
@@ -124,15 +135,22 @@ def add(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train, test, save, and say so."""
+    with processes(options) as world:
+        return _run(options, world)
+
+
+def _run(options: argparse.Namespace, world: World | None) -> int:
     start = time.perf_counter()
     use_threads(options)
     out = Path(options.out or default_out(options.model))
-    _check_writable(out)
-    checkpoints = _checkpoints(options)
+    main = world is None or world.main
+    if main:
+        _check_writable(out)
+    checkpoints = _checkpoints(options, world)
     shape = _shape(options)
     changes = _changes(options, shape)
     _check_takes(options.model, shape)
-    data = load_data(options.data, shape)
+    data = _in_turn(world, lambda: load_data(options.data, shape))
     if not len(data.train):
         raise DataNotFoundError(f"{options.data}: there is no folder train in it, beside that of the test")
     epochs, lr = DEFAULTS[data.name]
@@ -146,8 +164,11 @@ def run(options: argparse.Namespace) -> int:
     )
     if not options.quiet:
         _introduce(options.model, model, data, settings)
-    train, test = data.train[:], data.test[:]
-    trainer = Trainer(model, CrossEntropyLoss(), optimizer, callbacks=checkpoints)
+    # All pictures are read once; of several processes each reads its own, when their turn comes.
+    dealt = world is not None and world.size > 1 and not options.validation
+    train, test = (data.train, data.test) if dealt else (data.train[:], data.test[:])
+    distributed = Distributed(options.chunk) if options.distributed else False
+    trainer = Trainer(model, CrossEntropyLoss(), optimizer, callbacks=checkpoints, distributed=distributed)
     history = trainer.fit(
         train,
         validation=options.validation or None,
@@ -171,6 +192,8 @@ def run(options: argparse.Namespace) -> int:
     notes = {"trained_on": data.name, "training": training}
     if data.name == FOLDER:
         notes["classes"] = json.dumps(data.classes)
+    if not main:
+        return 130 if interrupted else 0
     serialize.save(model, out, notes)
     if not options.quiet:
         print()
@@ -258,13 +281,19 @@ def _schedule(name: str, lr: float, epochs: int) -> float | Schedule:
     return StepLR(lr, epochs / 3) if name == "step" else lr
 
 
-def _checkpoints(options: argparse.Namespace) -> list[Checkpoint]:
+def _in_turn(world: World | None, load: Callable[[], Data]) -> Data:
+    """Load data; of several processes the first one goes ahead, since it may have to download them."""
+    return load() if world is None else world.in_turn(load, "the data", timeout=3600)
+
+
+def _checkpoints(options: argparse.Namespace, world: World | None) -> list[Checkpoint]:
     if options.checkpoint is None:
         for name in ("every", "keep", "resume"):
             if getattr(options, name):
                 raise ConfigError(f"--{name} needs --checkpoint DIR, the folder of the checkpoints")
         return []
-    command = shlex.join(["cnnlib", *options.arguments, *([] if options.resume else ["--resume"])])
+    start = [] if world is None or world.size == 1 else ["mpiexec", "-n", str(world.size)]
+    command = shlex.join([*start, "cnnlib", *options.arguments, *([] if options.resume else ["--resume"])])
     keep = options.keep or 3
     return [Checkpoint(options.checkpoint, options.every, keep, resume=options.resume, command=command)]
 
