@@ -173,13 +173,13 @@ class World:
         """Return when all of it is done. A process that keeps this one waiting for `timeout` seconds ends the run."""
         limit = self.timeout if timeout is None else timeout
         test, pending = self.mpi.Request.Testall, list(requests)
-        for _ in range(1000):  # about a millisecond: shorter than the operating system needs to wake somebody
+        for _ in range(1000):  # about a millisecond, in which nobody else gets the core
             if test(pending):
                 return
         start = asked = time.monotonic()
         while not test(pending):
             now = time.monotonic()
-            # Others may want the core. They get it at once for some milliseconds, then for longer.
+            # Then whoever wants the core has it for a moment; after a while, for longer.
             time.sleep(0 if now - start < 0.005 else 0.0002)
             if now - asked > 0.05:
                 asked = now

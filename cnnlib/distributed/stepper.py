@@ -69,6 +69,7 @@ class DistributedStepper(Stepper):
         self._exchange: Exchange | None = None
         self._chunks = Chunks(1, settings.chunk)  # of the batch at hand
         self._seed = 0
+        self._steps = 0  # of train_step, outside of a fit
 
     def describe(self) -> str:
         return f"chunks of {self.settings.chunk}, added up {'exactly' if self.settings.exact else 'in any order'}"
@@ -129,13 +130,14 @@ class DistributedStepper(Stepper):
             if run is None:
                 rows = self._share(length(x))
                 x, y, weight = part(x, rows), part(y, rows), part(weight, rows)
+                self._steps += 1
             return self._step(diagnosis.Step(self.trainer.model, x, y, self.trainer.optimizer.current_lr, run), weight)
 
     def _step(self, about: diagnosis.Step, weight: Any) -> Outcome:
         samples, run = self._chunks.samples, about.run
         accumulation = Accumulation(1) if run is None else run.accumulation
-        batch = 0 if run is None else run.position.step
-        what = f"the gradients of batch {batch + 1}"
+        batch = self._steps if run is None else run.position.step + 1
+        what = f"the gradients of batch {batch}"
         layout = self._prepared()
         former = layout.collected() if accumulation.count else None
         # A chunk weighs W_c / N, which adds up to 1 where samples have no weights; several batches need W_c itself.
@@ -150,6 +152,9 @@ class DistributedStepper(Stepper):
         scale = unit / total if accumulation.size == 1 and total else 1.0
         if former is not None or scale != 1 or self._changes_gradients:
             result = result * result.dtype.type(scale)  # not in place: others may read the sum where it is
+        else:  # a gradient that somebody writes to, after all, is an error, not a race
+            result = result.view()
+            result.flags.writeable = self.world.size == 1
         if former is not None:
             result += former
         layout.place(result, holds=True)
