@@ -149,6 +149,10 @@ class Objective:
             else:
                 metric.update(prediction[output], targets[output])
 
+    def measured(self) -> dict[str, float]:
+        """Return what the metrics came to, by name."""
+        return {name: metric.compute() for name, (_, metric) in self.metrics.items()}
+
     def _targets(self, target: Any) -> dict[str, Any]:
         return self._model.by_output(
             target if isinstance(target, Mapping) else dict.fromkeys(self._losses, target), "targets"

@@ -46,22 +46,21 @@ class Mean:
         self._weights: dict[str, float] = {}
         self.objective.reset_metrics()
 
-    def update(self, values: dict[str, float], prediction: Any, target: Any) -> None:
-        """Count in the batch that went through `objective.forward` last."""
-        self.samples += len(next(iter(prediction.values())) if isinstance(prediction, dict) else prediction)
+    def update(self, values: dict[str, float], samples: int, prediction: Any, target: Any) -> None:
+        """Count in the batch that went through `objective.forward` last; no metrics where prediction is None."""
+        self.samples += samples
         for name, weight in self.objective.total_weights.items():
             self._totals[name] = self._totals.get(name, 0.0) + values[name] * weight
             self._weights[name] = self._weights.get(name, 0.0) + weight
-        self.objective.measure(prediction, target)
+        if prediction is not None:
+            self.objective.measure(prediction, target)
 
     def compute(self) -> dict[str, float]:
         """Return the means. Raises DataError if there were no batches."""
         if not self.samples:
             raise DataError("the data gave no batches; an iterable of batches must start anew each time it is used")
         means = {name: total / (self._weights[name] or 1.0) for name, total in self._totals.items()}
-        return self.objective.with_total(means) | {
-            name: metric.compute() for name, (_, metric) in self.objective.metrics.items()
-        }
+        return self.objective.with_total(means) | self.objective.measured()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was counted so far."""

@@ -5,10 +5,11 @@ Here it is one process's own work. `cnnlib.distributed` has the same for many, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from signal import Signals
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,10 +24,19 @@ if TYPE_CHECKING:
     from cnnlib.run import Run
     from cnnlib.trainer import Trainer
 
-__all__ = ["Outcome", "Stepper"]
+__all__ = ["Outcome", "Stepper", "samples_of"]
 
-#: What came of a batch: the losses by name, the predictions, and the targets that belong to them.
-Outcome = tuple[dict[str, float], Any, Any]
+T = TypeVar("T")
+
+
+class Outcome(NamedTuple):
+    """What came of a batch: losses by name, how many samples it has, predictions, and the targets that belong to them;
+    None for both where another process measures."""
+
+    values: dict[str, float]
+    samples: int
+    prediction: Any
+    target: Any
 
 
 class Stepper:
@@ -36,7 +46,8 @@ class Stepper:
     main = True
 
     def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+        # The trainer has its stepper; the other way round no more than a look, or both would wait to be collected.
+        self.trainer: Trainer = weakref.proxy(trainer)
 
     def describe(self) -> str | None:
         """Return what of the way it is done changes results."""
@@ -56,9 +67,9 @@ class Stepper:
     def end(self) -> None:
         """After its last hook: wait for what others still have to do."""
 
-    def same(self, logs: dict[str, float]) -> dict[str, float]:
-        """Return what an epoch measured as all processes are to see it, times, too."""
-        return logs
+    def same(self, measure: Callable[[], T]) -> T:
+        """Return what was measured, for all processes by the one that has all predictions."""
+        return measure()
 
     def deal(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """Return what gives this process its part of each batch: all of it."""
@@ -92,10 +103,10 @@ class Stepper:
         except NonFiniteError as error:
             bad = error.parameter
         self.update_if_full(accumulation, values, about, bad)
-        return values, prediction, y
+        return Outcome(values, samples_of(prediction), prediction, y)
 
     def evaluate(self, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
-        """Return the predictions for a batch, with the targets and weights that belong to them."""
+        """Return the predictions for a batch, with the targets and weights that belong to them; or None, as `step`."""
         return self.trainer.model.forward(x, training=False), y, weight
 
     def update_if_full(
@@ -127,3 +138,8 @@ class Stepper:
     def agreed(self, received: Signals | None, reason: str) -> tuple[Signals | None, str]:
         """Return the signal and the reason to stop that count for all processes, from what came to this one."""
         return received, reason
+
+
+def samples_of(prediction: Any) -> int:
+    """Return how many samples a prediction, or each of a dict of them, is for."""
+    return len(next(iter(prediction.values())) if isinstance(prediction, dict) else prediction)

@@ -22,7 +22,7 @@ from cnnlib.interrupts import Interrupts, held
 from cnnlib.objective import Losses, Metrics, Objective
 from cnnlib.optim import MaxNorm, Optimizer
 from cnnlib.run import Mean, Position, Run
-from cnnlib.stepping import Stepper
+from cnnlib.stepping import Stepper, samples_of
 from cnnlib.weights import ClassWeight, ClassWeights, weighed
 
 if TYPE_CHECKING:
@@ -278,9 +278,10 @@ class Trainer:
         mean = Mean(self.objective.copy())
         for batch in self.stepper.deal(batches_of(data, batch_size, None)):
             prediction, y, weight = self.stepper.evaluate(*weighed(batch))
-            mean.update(mean.objective.forward(prediction, y, weight), prediction, y)
+            if prediction is not None:
+                mean.update(mean.objective.forward(prediction, y, weight), samples_of(prediction), prediction, y)
             self._heed(callbacks)
-        return mean.compute()
+        return self.stepper.same(mean.compute)
 
     def train_step(self, x: Array, y: Array, sample_weight: ArrayLike | None = None) -> float:
         """Do one iteration on one batch (forward, loss, backward, update) and return the loss before the update.
@@ -291,7 +292,7 @@ class Trainer:
         Raises NonFiniteError, and changes no weight, if the loss is NaN or infinite, or a gradient (in which case other
         large weights of Linear layers may have had their step already).
         """
-        return self.stepper.step(x, y, sample_weight)[0]["loss"]
+        return self.stepper.step(x, y, sample_weight).values["loss"]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the rest of the running fit depends on, in dicts of arrays and plain values.
@@ -382,23 +383,26 @@ class Trainer:
             self.optimizer.epoch = epoch - 1 + (update / updates if updates else 0.0)
             for callback in callbacks:
                 callback.on_batch_begin(self, batch)
-            values, prediction, target = self.stepper.step(x, y, weight, run)
-            run.mean.update(values, prediction, target)
+            outcome = self.stepper.step(x, y, weight, run)
+            run.mean.update(*outcome)
             run.step_done()
             run.seconds = time.perf_counter() - start
             for callback in callbacks:
-                callback.on_batch_end(self, batch, values["loss"])
+                callback.on_batch_end(self, batch, outcome.values["loss"])
             self._heed(callbacks)
             if self.history.stop_reason:
                 break
         if run.accumulation.count:
             self.stepper.update(run.accumulation, self.model.parameters())
-        logs, seconds, samples = run.mean.compute(), run.seconds, run.mean.samples
-        if validation is not None:
-            logs.update({f"val_{k}": v for k, v in self._evaluate(validation, 256, callbacks).items()})
-        rate = samples / seconds if seconds > 0 else math.inf  # a checkpoint may say that the epoch took no time
-        logs.update(lr=self.optimizer.current_lr, seconds=seconds, images_per_second=rate)
-        logs = self.stepper.same(logs)
+        validated = {} if validation is None else self._evaluate(validation, 256, callbacks)
+
+        def measured() -> dict[str, float]:
+            # A checkpoint may say that the epoch took no time.
+            rate = run.mean.samples / run.seconds if run.seconds > 0 else math.inf
+            times = {"lr": self.optimizer.current_lr, "seconds": run.seconds, "images_per_second": rate}
+            return run.mean.compute() | {f"val_{name}": value for name, value in validated.items()} | times
+
+        logs = self.stepper.same(measured)
         self.history.record(logs)
         run.epoch_done()
         for callback in callbacks:

@@ -72,10 +72,11 @@ def overfit_one_batch(trainer: Trainer, data: Data, steps: int, batch_size: int,
             trainer.keep_gradients = True
             for step in range(steps):
                 optimizer.epoch = step / steps
-                values, prediction, target = trainer.stepper.step(x, y, weight)
+                values, _, prediction, target = trainer.stepper.step(x, y, weight)
                 objective.reset_metrics()
-                objective.measure(prediction, target)
-                metrics = {name: metric.compute() for name, (_, metric) in objective.metrics.items()}
+                if prediction is not None:
+                    objective.measure(prediction, target)
+                metrics = trainer.stepper.same(objective.measured)
                 history.record(values | metrics | {"lr": optimizer.current_lr})
             first, last = history["loss"][0], float(np.mean(history["loss"][-max(1, steps // 10) :]))
             history.stop_reason = f"{steps} steps on one batch"

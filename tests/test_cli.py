@@ -14,6 +14,7 @@ import pytest
 import cnnlib
 from cnnlib import Linear, Sequential, Softmax, serialize
 from cnnlib.cli import data, main
+from cnnlib.stepping import Stepper
 
 COMMANDS = ("train", "evaluate", "predict", "summary", "export", "bench", "info", "selftest")
 
@@ -238,7 +239,7 @@ def test_every_command_has_help_with_an_example(command, capsys) -> None:
 
 
 def test_interrupted_training_keeps_what_was_learned(elsewhere, capsys, monkeypatch) -> None:
-    step, calls = cnnlib.Trainer._step, []
+    step, calls = Stepper.step, []
 
     def interrupted(self, *arguments):
         calls.append(1)
@@ -246,7 +247,7 @@ def test_interrupted_training_keeps_what_was_learned(elsewhere, capsys, monkeypa
             raise KeyboardInterrupt
         return step(self, *arguments)
 
-    monkeypatch.setattr(cnnlib.Trainer, "_step", interrupted)
+    monkeypatch.setattr(Stepper, "step", interrupted)
     options = ["train", "mlp", "--epochs", "3", "--batch-size", "500", "--out"]
     assert main([*options, "half"]) == 130
     assert "interrupted after 1 of 3 epochs" in capsys.readouterr().out

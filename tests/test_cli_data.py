@@ -18,6 +18,7 @@ from cnnlib.datasets import cifar, download
 from cnnlib.datasets.cifar import CIFAR10, CIFAR100, Archive
 from cnnlib.errors import DataNotFoundError
 from cnnlib.models import MODELS
+from cnnlib.stepping import Stepper
 from tests.test_cli import elsewhere, failure, usage
 from tests.test_datasets_cifar import packed, rows
 
@@ -238,7 +239,7 @@ def test_an_interrupted_training_resumes_to_the_same_bits(elsewhere: Path, capsy
     pictures(elsewhere / "pets", 10)
     options = ["train", "vgg_mini", "--data", "pets", "--augment", "--epochs", "2", "--batch-size", "8", "--size", "8"]
     assert main([*options, "--out", "whole"]) == 0
-    step, calls = cnnlib.Trainer._step, []
+    step, calls = Stepper.step, []
 
     def interrupted(self, *arguments):
         calls.append(1)
@@ -246,7 +247,7 @@ def test_an_interrupted_training_resumes_to_the_same_bits(elsewhere: Path, capsy
             raise KeyboardInterrupt
         return step(self, *arguments)
 
-    monkeypatch.setattr(cnnlib.Trainer, "_step", interrupted)
+    monkeypatch.setattr(Stepper, "step", interrupted)
     assert main([*options, "--out", "parts", "--checkpoint", "runs"]) == 130
     assert main([*options, "--out", "parts", "--checkpoint", "runs", "--resume"]) == 0
     whole, parts = (cnnlib.load(name).state_dict() for name in ("whole", "parts"))

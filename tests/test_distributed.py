@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from hypothesis import strategies as st
 import cnnlib
 from cnnlib import checkpoint
 from cnnlib.distributed import Distributed, processes
-from cnnlib.distributed.chunks import Chunks, Node, Tree
+from cnnlib.distributed.chunks import Chunks, Node, division
 from cnnlib.errors import ConfigError, MissingExtraError
 from cnnlib.trainer import Trainer
 
@@ -296,13 +295,14 @@ def test_settings_that_cannot_be(settings: dict[str, Any]) -> None:
 
 @given(st.integers(1, 300), st.integers(1, 12))
 def test_sums_do_not_depend_on_who_makes_them(count: int, processes: int) -> None:
-    tree, dealt = Tree(count), Chunks(count, 1).dealt(processes)
+    dealt = division(count, processes)
+    tree = dealt.tree
     values: dict[Node, str] = {}
-    for first, last in itertools.pairwise(dealt):
-        nodes = tree.nodes(first, last)
+    for (first, last), nodes in zip(itertools.pairwise(dealt.dealt), dealt.nodes, strict=True):
         values |= {node: _sum(count, node) for node in nodes}
         assert len(nodes) <= max(1, 2 * tree.root.level)
         assert tree.depth(first, last) <= len(nodes) + tree.root.level + 1
+        assert tree.depth(first, last) <= dealt.depth
     assert tree.total(values, lambda a, b: f"({a}+{b})") == _sum(count, tree.root)
 
 
@@ -324,7 +324,7 @@ def test_every_sample_is_in_one_chunk_of_one_process(samples: int, size: int, pr
     assert chunks.edges[-1] == samples
     assert widths.max() <= size
     assert widths.min() >= widths.max() - 1
-    dealt: Sequence[int] = chunks.dealt(processes)
+    dealt = division(chunks.number, processes).dealt
     assert dealt[0] == 0
     assert dealt[-1] == chunks.number
     assert (np.diff(dealt) >= 0).all()

@@ -16,9 +16,11 @@ on the nodes that are left: one for each in the usual case, so that an exact sum
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
-__all__ = ["Chunks", "Node", "Tree"]
+__all__ = ["Chunks", "Division", "Node", "Tree", "division"]
 
 T = TypeVar("T")
 
@@ -31,10 +33,10 @@ class Node(NamedTuple):
 
 
 class Chunks(NamedTuple):
-    """How a batch is cut, and dealt to processes.
+    """How a batch is cut.
 
-    >>> Chunks(100, 32).number, Chunks(100, 32).edges, Chunks(100, 32).dealt(3)
-    (4, [0, 25, 50, 75, 100], [0, 1, 2, 4])
+    >>> Chunks(100, 32).number, Chunks(100, 32).edges
+    (4, [0, 25, 50, 75, 100])
     """
 
     samples: int
@@ -49,10 +51,6 @@ class Chunks(NamedTuple):
     def edges(self) -> list[int]:
         """Where in the batch each chunk begins, and the last one ends."""
         return [k * self.samples // self.number for k in range(self.number + 1)]
-
-    def dealt(self, processes: int) -> list[int]:
-        """Return the first chunk of each process, and the end of the last one's."""
-        return [rank * self.number // processes for rank in range(processes + 1)]
 
 
 class Tree:
@@ -123,3 +121,29 @@ class Tree:
         if (left + 1) << level >= self.count:
             return self._value(Node(level, left), values, add, last)
         return last(*(self._value(Node(level, place), values, add, add) for place in (left, left + 1)))
+
+
+class Division(NamedTuple):
+    """Who computes which chunks, and what comes of it."""
+
+    tree: Tree
+    #: For each process its first chunk, and the end of the last one's.
+    dealt: tuple[int, ...]
+    #: Each process's nodes, from which the total is made.
+    nodes: tuple[tuple[Node, ...], ...]
+    #: The most values that a process has at once.
+    depth: int
+
+
+@lru_cache(maxsize=16)
+def division(chunks: int, processes: int) -> Division:
+    """Return how so many chunks are dealt to processes, in their order and as evenly as can be.
+
+    >>> division(4, 3).dealt
+    (0, 1, 2, 4)
+    """
+    tree = Tree(chunks)
+    dealt = tuple(rank * chunks // processes for rank in range(processes + 1))
+    spans = list(pairwise(dealt))
+    nodes = tuple(tuple(tree.nodes(first, last)) for first, last in spans)
+    return Division(tree, dealt, nodes, max(tree.depth(first, last) for first, last in spans))

@@ -12,7 +12,7 @@ those are done, so that the backward pass need not wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnnlib import functional
-from cnnlib.distributed.chunks import Node, Tree
+from cnnlib.distributed.chunks import Division, Node
 from cnnlib.distributed.flat import Layout
 from cnnlib.distributed.processes import World
 
@@ -31,8 +31,6 @@ __all__ = ["Exchange", "Messages", "PlainMessages", "SharedMemory", "exchange"]
 
 Array = NDArray[Any]
 Course = Iterator[list["MPI.Request"]]
-# What all processes have of a batch: the tree, and each rank's nodes of it.
-Nodes = Sequence[Sequence[Node]]
 
 
 class Exchange:
@@ -58,7 +56,7 @@ class Exchange:
         """The flat array that receives the sum."""
         return self._slots[0]
 
-    def course(self, piece: slice, tree: Tree, nodes: Nodes) -> Course:
+    def course(self, piece: slice, division: Division) -> Course:
         """Add up one piece, which all processes begin in the same order."""
         return iter(())
 
@@ -72,7 +70,7 @@ class Exchange:
 class Messages(Exchange):
     """An exchange by MPI's collectives, between any hosts."""
 
-    def course(self, piece: slice, tree: Tree, nodes: Nodes) -> Course:
+    def course(self, piece: slice, division: Division) -> Course:
         world, result = self.world, self.result
         shares = self._shares(piece)
         starts = np.array([share.start - piece.start for share in shares])
@@ -80,23 +78,25 @@ class Messages(Exchange):
         width = widths[world.rank]
         values: dict[Node, Array] = {}
         requests = []
-        for i in range(max(map(len, nodes))):
+        for i in range(max(map(len, division.nodes))):
             # Those that have a node i send it; its share that is this process's comes here.
-            have = np.array([len(own) > i for own in nodes], int)
+            have = np.array([len(own) > i for own in division.nodes], int)
             received, rows = np.empty((have.sum(), width), result.dtype), np.cumsum(have) - have
             given = self.slot(i if have[world.rank] else 0)[piece], (widths * have[world.rank], starts)
             requests.append(world.sums.Ialltoallv(given, [received, (width * have, width * rows)]))
-            values.update((own[i], received[row]) for own, row in zip(nodes, rows, strict=True) if len(own) > i)
+            values.update(
+                (own[i], received[row]) for own, row in zip(division.nodes, rows, strict=True) if len(own) > i
+            )
         yield requests
-        result[shares[world.rank]] = tree.total(values, _added)
+        result[shares[world.rank]] = division.tree.total(values, _added)
         yield [world.spread.Iallgatherv(world.mpi.IN_PLACE, [result[piece], (widths, starts)])]
 
 
 class PlainMessages(Exchange):
     """An exchange by MPI's sum."""
 
-    def course(self, piece: slice, tree: Tree, nodes: Nodes) -> Course:
-        own, result = len(nodes[self.world.rank]), self.result[piece]
+    def course(self, piece: slice, division: Division) -> Course:
+        own, result = len(division.nodes[self.world.rank]), self.result[piece]
         if not own:
             result[...] = 0
         for i in range(1, own):
@@ -123,14 +123,16 @@ class SharedMemory(Exchange):
     def result(self) -> Array:
         return self._result
 
-    def course(self, piece: slice, tree: Tree, nodes: Nodes) -> Course:
+    def course(self, piece: slice, division: Division) -> Course:
         share = self._shares(piece)[self.world.rank]
         yield [self.world.word(self.world.sums)]
         values = {
-            node: slots[i][share] for own, slots in zip(nodes, self._of, strict=True) for i, node in enumerate(own)
+            node: slots[i][share]
+            for own, slots in zip(division.nodes, self._of, strict=True)
+            for i, node in enumerate(own)
         }
         result = self.result[share]
-        total = tree.total(values, _added, lambda left, right: functional.add(left, right, out=result))
+        total = division.tree.total(values, _added, lambda left, right: functional.add(left, right, out=result))
         if total is not result:
             np.copyto(result, total)
         yield [self.world.word(self.world.spread)]

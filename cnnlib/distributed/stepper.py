@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from itertools import pairwise
 from signal import Signals
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from cnnlib._version import __version__
 from cnnlib.accumulation import Accumulation
 from cnnlib.datasets.feeding import Batch
 from cnnlib.distributed import agreement
-from cnnlib.distributed.chunks import Chunks, Tree
+from cnnlib.distributed.chunks import Chunks, division
 from cnnlib.distributed.dealing import dealt, joined, length, part
 from cnnlib.distributed.exchange import Exchange, exchange
 from cnnlib.distributed.flat import Layout
@@ -44,15 +43,14 @@ if TYPE_CHECKING:
 __all__ = ["DistributedStepper"]
 
 Array = NDArray[Any]
+T = TypeVar("T")
 
 
 class Report(NamedTuple):
-    """What a process tells the others of one of its chunks."""
+    """What a process tells all others of one of its chunks."""
 
     values: dict[str, float]
     weights: dict[str, float]
-    prediction: Any
-    target: Any
     problem: NonFiniteError | None
 
 
@@ -111,8 +109,8 @@ class DistributedStepper(Stepper):
             reason = next(filter(None, reasons), "")
         return Signals(code // 2) if code > 1 else None, reason
 
-    def same(self, logs: dict[str, float]) -> dict[str, float]:
-        measured: dict[str, float] = self.world.from_main(logs, "the end of an epoch")
+    def same(self, measure: Callable[[], T]) -> T:
+        measured: T = self.world.from_main(measure() if self.main else None, "what was measured")
         return measured
 
     def evaluate(self, x: Any, y: Any, weight: Any) -> tuple[Any, Any, Any]:
@@ -121,8 +119,7 @@ class DistributedStepper(Stepper):
             for _, rows in self._own():
                 prediction = self.trainer.model.forward(part(x, rows), training=False)
                 own.append((prediction, part(y, rows), part(weight, rows)))
-            columns = zip(*self._all(own, "an evaluation"), strict=True)
-            prediction, target, weights = map(joined, columns)
+            prediction, target, weights = self._for_main(own, 3, "an evaluation")
             return prediction, target, weights
 
     def step(self, x: Any, y: Any, weight: Any, run: Run | None = None) -> Outcome:
@@ -134,7 +131,7 @@ class DistributedStepper(Stepper):
             return self._step(diagnosis.Step(self.trainer.model, x, y, self.trainer.optimizer.current_lr, run), weight)
 
     def _step(self, about: diagnosis.Step, weight: Any) -> Outcome:
-        samples, run = self._chunks.samples, about.run
+        trainer, samples, run = self.trainer, self._chunks.samples, about.run
         accumulation = Accumulation(1) if run is None else run.accumulation
         batch = self._steps if run is None else run.position.step + 1
         what = f"the gradients of batch {batch}"
@@ -142,8 +139,8 @@ class DistributedStepper(Stepper):
         former = layout.collected() if accumulation.count else None
         # A chunk weighs W_c / N, which adds up to 1 where samples have no weights; several batches need W_c itself.
         unit = float(samples) if accumulation.size == 1 else 1.0
-        result, own = self._summed(layout, about, weight, unit, batch, what)
-        reports = self._all(own, what)
+        result, own, measured = self._summed(layout, about, weight, unit, batch, what)
+        reports = [report for given in self.world.gather(own, what) for report in given]
         for report in reports:
             if report.problem is not None:
                 raise _together(report.problem)
@@ -162,20 +159,22 @@ class DistributedStepper(Stepper):
             self.update_if_full(accumulation, values, about)
         except NonFiniteError as error:
             raise _together(error) from None
-        return values, joined([report.prediction for report in reports]), joined([r.target for r in reports])
+        prediction, target = self._for_main(measured, 2, what) if trainer.objective.metrics else (None, None)
+        return Outcome(values, samples, prediction, target)
 
     def _summed(
         self, layout: Layout, about: diagnosis.Step, weight: Any, unit: float, batch: int, what: str
-    ) -> tuple[Array, list[Report]]:
-        """Return Σ_c (W_c / unit) ∇J_c over the whole batch as a flat array, and a report of each own chunk."""
+    ) -> tuple[Array, list[Report], list[tuple[Any, Any]]]:
+        """Return Σ_c (W_c / unit) ∇J_c over the whole batch as a flat array; of each own chunk a report, and what was
+        predicted, with its target."""
         model, chunks = self.trainer.model, self._chunks
-        dealt, tree = chunks.dealt(self.world.size), Tree(chunks.number)
-        depth = max(tree.depth(first, last) for first, last in pairwise(dealt))
-        if self._exchange is None or self._exchange.depth < depth:
-            self._exchange = exchange(self.world, layout, self.settings.exact, depth)
-        sums = Summation(self._exchange, tree, dealt)
+        dealt = division(chunks.number, self.world.size)
+        if self._exchange is None or self._exchange.depth < dealt.depth:
+            self._exchange = exchange(self.world, layout, self.settings.exact, dealt.depth)
+        sums = Summation(self._exchange, dealt)
         before = [buffer.copy() for buffer in layout.buffers]
         reports: list[Report] = []
+        measured: list[tuple[Any, Any]] = []
         own = self._own()
         for chunk, rows in own:
             moved = layout.moved(sums.open(chunk))
@@ -183,8 +182,9 @@ class DistributedStepper(Stepper):
                 model.reseed(np.random.default_rng([self._seed, batch, chunk]))
             for buffer, value in zip(layout.buffers, before, strict=True):
                 buffer[...] = value
-            report, gradient = self._forward(about, weight, rows, unit)
+            report, gradient, outcome = self._forward(about, weight, rows, unit)
             reports.append(report)
+            measured.append(outcome)
             for change, buffer, value in zip(moved, layout.buffers, before, strict=True):
                 np.multiply(buffer - value, rows.stop - rows.start, out=change)
             last = chunk == own[-1][0]
@@ -193,19 +193,19 @@ class DistributedStepper(Stepper):
         result = sums.result(what)
         for change, buffer, value in zip(layout.moved(result), layout.buffers, before, strict=True):
             np.add(value, change / chunks.samples, out=buffer)
-        return result, reports
+        return result, reports, measured
 
-    def _forward(self, about: diagnosis.Step, weight: Any, rows: slice, unit: float) -> tuple[Report, Any]:
-        """Go forward through some rows; return what there is to report, and the gradient of W_c J_c / unit."""
+    def _forward(
+        self, about: diagnosis.Step, weight: Any, rows: slice, unit: float
+    ) -> tuple[Report, Any, tuple[Any, Any]]:
+        """Go forward through some rows; return a report, the gradient of W_c J_c / unit, predictions with targets."""
         objective = self.trainer.objective
         target = part(about.y, rows)
         prediction = about.model.forward(part(about.x, rows), training=True)
         values = objective.forward(prediction, target, part(weight, rows))
         problem = diagnosis.first_bad_loss(values, about, prediction) if self.trainer.check_finite else None
         gradient = objective.backward(objective.total_weight / unit)
-        if not objective.metrics:  # nobody looks at it: how many samples there are is enough
-            prediction = np.empty((rows.stop - rows.start, 0), np.float32)
-        return Report(values, dict(objective.total_weights), prediction, target, problem), gradient
+        return Report(values, dict(objective.total_weights), problem), gradient, (prediction, target)
 
     def _means(self, reports: Sequence[Report]) -> tuple[dict[str, float], float]:
         """Return the losses of the whole batch, and its weight; the objective has them as after a forward pass."""
@@ -237,18 +237,19 @@ class DistributedStepper(Stepper):
     def _share(self, samples: int) -> slice:
         """Begin with a batch of so many samples; return this process's rows of it."""
         self._chunks = Chunks(samples, self.settings.chunk)
-        edges, dealt = self._chunks.edges, self._chunks.dealt(self.world.size)
+        edges, dealt = self._chunks.edges, division(self._chunks.number, self.world.size).dealt
         return slice(edges[dealt[self.world.rank]], edges[dealt[self.world.rank + 1]])
 
     def _own(self) -> list[tuple[int, slice]]:
         """Return this process's chunks of the batch at hand: their numbers, and which of its own rows they are."""
-        edges, dealt = self._chunks.edges, self._chunks.dealt(self.world.size)
+        edges, dealt = self._chunks.edges, division(self._chunks.number, self.world.size).dealt
         first, last = dealt[self.world.rank], dealt[self.world.rank + 1]
         return [(k, slice(edges[k] - edges[first], edges[k + 1] - edges[first])) for k in range(first, last)]
 
-    def _all(self, own: list[Any], what: str) -> list[Any]:
-        """Return what all processes have of each chunk, in the order of the chunks."""
-        return [one for given in self.world.gather(own, what) for one in given]
+    def _for_main(self, own: list[tuple[Any, ...]], columns: int, what: str) -> tuple[Any, ...]:
+        """Return to rank 0, which measures, what there is of all chunks, column by column; None to the others."""
+        everybody = [one for given in self.world.to_main(own, what) for one in given]
+        return tuple(map(joined, zip(*everybody, strict=True))) if self.main else (None,) * columns
 
     def _prepared(self) -> Layout:
         model = self.trainer.model

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from cnnlib import functional
-from cnnlib.distributed.chunks import Node, Tree
+from cnnlib.distributed.chunks import Division, Node
 from cnnlib.distributed.exchange import Course, Exchange
 
 if TYPE_CHECKING:
@@ -23,19 +22,17 @@ Array = NDArray[Any]
 
 
 class Summation:
-    """The sum of the gradients of a batch's chunks. dealt: which processes compute them, as `Chunks.dealt` says it.
+    """The sum of the gradients of a batch's chunks, which are dealt to the processes as `division` says.
 
     For each own chunk in turn: `open` it, run its backward pass, `close` it. The pass over the last one tells
     `finished` of gradients that are whole, so that their pieces are on their way before it is over. Then `result`.
     """
 
-    def __init__(self, exchange: Exchange, tree: Tree, dealt: Sequence[int]) -> None:
-        world = exchange.world
-        self._exchange, self._tree, self._layout, self._world = exchange, tree, exchange.layout, world
-        # Each rank's chunks, and the nodes that they come to.
-        spans = list(pairwise(dealt))
-        self._all_nodes = [tree.nodes(first, last) for first, last in spans]
-        self._last = spans[world.rank][1] - 1
+    def __init__(self, exchange: Exchange, division: Division) -> None:
+        self._exchange, self._layout, self._world = exchange, exchange.layout, exchange.world
+        self._division = division
+        first, end = division.dealt[self._world.rank : self._world.rank + 2]
+        self._last = end - 1
         self._nodes: list[Node] = []
         self._left: list[tuple[Array, Array]] = []  # sums that the chunk at hand completes
         self._running: list[tuple[Course, list[MPI.Request]]] = []
@@ -43,7 +40,7 @@ class Summation:
         self._missing = [0] * len(self._layout.pieces)
         for piece in self._layout.piece_of.values():
             self._missing[piece] += 1
-        if spans[world.rank][0] > self._last:
+        if first == end:
             self._begin_rest()
 
     def open(self, chunk: int) -> Array:
@@ -52,7 +49,7 @@ class Summation:
         array = self._exchange.slot(top)
         self._layout.place(array)
         # Siblings become one: what is left of this chunk takes it in, and is taken in by what is left of that.
-        self._nodes = self._tree.joined([*self._nodes, Node(0, chunk)])
+        self._nodes = self._division.tree.joined([*self._nodes, Node(0, chunk)])
         slots = [self._exchange.slot(i) for i in range(top + 1)]
         self._left = [(slots[i - 1], slots[i]) for i in range(top, len(self._nodes) - 1, -1)]
         return array
@@ -92,7 +89,7 @@ class Summation:
         self._begun += 1
         for left, right in self._left:
             functional.add(left[piece], right[piece], out=left[piece])
-        course = self._exchange.course(piece, self._tree, self._all_nodes)
+        course = self._exchange.course(piece, self._division)
         requests = next(course, None)
         if requests is not None:
             self._running.append((course, requests))
