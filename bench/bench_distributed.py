@@ -275,7 +275,10 @@ class Bench:
         assumed = ", ".join(f"{link.latency * 1e6:g} µs ({link.name})" for link in LINKS)
         print("\nThe plan: efficiency by numbers of ranks, each a machine like this one with a link of its own.")
         print(f"Assumed: a message takes {assumed} more than here; the backward pass goes on meanwhile.")
-        print(f"below: the first number of ranks with less than {ENOUGH:.0%}\n\n{head(PLANNED, markdown)}")
+        print(
+            f"below: the first number of ranks with less than {ENOUGH:.0%}, if any. No figure: more ranks than samples."
+        )
+        print(f"\n{head(PLANNED, markdown)}")
         for title, plan in plans:
             print(*planned_lines(title, plan, markdown), sep="\n")
         print(f"\nThe least batch, of all ranks, with which they are {ENOUGH:.0%} efficient\n\n{head(LEAST, markdown)}")
@@ -299,7 +302,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--nets", default="lenet5,resnet18", help=f"some of {','.join(BATCHES)} (%(default)s)")
     parser.add_argument("--batches", action="append", default=[], metavar="NET=N,N", help="of a net; may be repeated")
     parser.add_argument("--chunk", type=int, default=32, help="most samples of a chunk, a power of two (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each takes its turn (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="how often each takes its turn (%(default)s)")
     parser.add_argument("--seconds", type=float, default=0.2, help="of a turn, at least one step (%(default)s)")
     cores = max(2, cnnlib.get_num_threads())
     parser.add_argument("--cores", type=int, default=cores, help="how many threads, or ranks, there are (%(default)s)")

@@ -155,7 +155,7 @@ class Worker:
             x, y = (array[:size] for array in data)
             passes: list[Pass] = []
             end = 0.0
-            while len(passes) < 2 or time.perf_counter() < end:
+            while len(passes) < 3 or time.perf_counter() < end:
                 layout.place(flat)
                 passes.append(Pass(trainer, layout, x, y))
                 end = end or time.perf_counter() + seconds
