@@ -260,8 +260,8 @@ class Bench:
         print(
             f"\nA message of {SHORT} bytes: {self._message * 1e6:.1f} µs; of {LONG >> 20} MB: "
             f"{LONG / self._bulk / 1e9:.2f} GB/s. An addition: {own.addition * 1e6:.2f} µs to begin, "
-            f"{own.adding / 1e9:.1f} GB/s.\nThe tree: {own.planning * 1e6:.1f} µs a chunk. "
-            f"Reading a report of {self._args.chunk} samples: {', '.join(reading)}"
+            f"{own.adding / 1e9:.1f} GB/s.\n"
+            f"Reading the predictions of {self._args.chunk} samples: {', '.join(reading)}"
         )
 
     def print_plan(self) -> None:

@@ -8,7 +8,7 @@ rank's step with m chunks takes
     f, b   measured: a chunk's forward and backward pass; u: the optimizer's step
     W(P)   what the rank computes for the others' sake
     w(P)   how long it waits for the gradients' sum after its last backward pass
-    g(P)   what processes tell each other besides: each its report of m·q bytes, and whether to stop
+    g(P)   what processes tell each other besides: losses, whether to stop, and, to rank 0, m·q bytes of predictions
 
 **Messages.** α seconds a message: the link's latency (assumed) and what a message costs here (measured, between two
 processes of one host); β bytes a second. The sum of n bytes over all ranks takes
@@ -27,15 +27,15 @@ pass has all of it, b_i seconds after its begin (measured):
 Assumed: messages make progress while the backward pass computes, and take none of its time. The last piece is whole
 when the pass is over, so that its sum is never hidden.
 
-**Work for others.** Measured: σ to begin an addition, γ bytes a second of it; ρ to read a chunk's report; τ a chunk
-for the tree of chunks, which every process works out:
+**Work for others.** Measured: σ to begin an addition, γ bytes a second of it; ρ for rank 0, for which all wait in the
+end, to read a chunk's predictions:
 
-    W(P) = Σ_i (P-1) (σ + n_i / (P γ)) + (P-1) m ρ + P m τ        without σ for the tree: MPI adds in C
+    W(P) = Σ_i (P-1) (σ + n_i / (P γ)) + (P-1) m ρ        without σ for the tree: MPI adds in C
 
-**Told besides.** Reports go in 4096 bytes, and again in a message of their own if they are longer (gathered in log₂P
-messages, P-1 parts in); whether to stop is one number:
+**Told besides.** Losses go in 1024 bytes to all, whether to stop is one number (log₂P messages each, P-1 parts in);
+predictions and targets go to rank 0, if there are metrics:
 
-    g(P) = 2 log₂P α + (P-1) 4096 / β  [ + log₂P α + (P-1) m q / β  if m q is more than fits in 4096 ]
+    g(P) = 2 log₂P α + (P-1) 1024 / β  [ + log₂P α + (P-1) m q / β ]
 
 **Efficiency**: weak scaling (samples a rank fixed) T(1)/T(P); strong scaling (global batch fixed) T(1)/(P T(P)), T(1)
 in chunks of the usual size, T(P) in smaller ones where N/P is smaller. A net stops scaling where efficiency falls
@@ -52,7 +52,7 @@ __all__ = ["ENOUGH", "LINKS", "RANKS", "SUMS", "Chunk", "Link", "Net", "Overhead
 
 RANKS = tuple(2**k for k in range(1, 11))
 ENOUGH = 0.5
-SHORT = 4096  # bytes of the first message of `World.gather`, eight of which say how long the report is
+SHORT = 1024  # bytes of the first message of `World.gather`, in which a chunk's losses have room
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,6 @@ class Overheads:
     message: float  # a message's cost here, added to α
     addition: float  # σ
     adding: float  # γ
-    planning: float  # τ
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Chunk:
     forward: float
     backward: float
     whole: Sequence[float]
-    report: int  # q
+    report: int  # q, 0 without metrics
     reading: float  # ρ
 
 
@@ -145,7 +144,7 @@ class Plan:
         pieces, cost, others = self.net.pieces, self.overheads, ranks - 1
         beginning = len(pieces) * cost.addition if self.total is ring else 0.0
         adding = others * (beginning + sum(pieces) / (ranks * cost.adding))
-        return adding + others * number * chunk.reading + ranks * number * cost.planning
+        return adding + others * number * chunk.reading
 
     def waiting(self, ranks: int, chunk: Chunk) -> float:
         """Return w(P)."""
@@ -155,10 +154,10 @@ class Plan:
         return max(0.0, end - chunk.backward)
 
     def telling(self, ranks: int, size: int) -> float:
-        """Return g(P), for so many bytes that a rank's reports have in all."""
+        """Return g(P), for so many bytes of predictions and targets that a rank has in all."""
         link, others = self._messages, ranks - 1
         once = log2(ranks) * link.latency
-        more = once + others * size / link.bandwidth if size > SHORT - 8 else 0.0
+        more = once + others * size / link.bandwidth if size else 0.0
         return 2 * once + others * SHORT / link.bandwidth + more
 
     def efficiency(self, ranks: int, samples: int, strong: bool = False) -> float:

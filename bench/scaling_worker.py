@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,8 @@ from cnnlib import functional
 from cnnlib.bench.architectures import NETS
 from cnnlib.bench.nets import LEARNING_RATE, MOMENTUM, NetTask
 from cnnlib.distributed import Distributed, processes, world
-from cnnlib.distributed.chunks import Chunks, Node, Tree
+from cnnlib.distributed.chunks import Node, Tree
 from cnnlib.distributed.flat import Layout
-from cnnlib.distributed.stepper import Report
 from cnnlib.distributed.summation import Summation
 
 __all__ = ["COMMON", "MESSAGES", "PLAIN", "work"]
@@ -35,7 +33,7 @@ PAUSE = 0.005  # seconds between two looks for an order
 # What a rank does for the exchange: hands out pieces, adds up, waits, tells the others.
 EXCHANGE = (
     (Summation, ("_begin", "_advance", "result")),
-    (processes.World, ("gather", "largest")),
+    (processes.World, ("gather", "to_main", "largest")),
 )
 
 
@@ -164,24 +162,16 @@ class Worker:
                 part: np.median([getattr(one, part) for one in counted], axis=0).tolist()
                 for part in ("forward", "backward", "whole", "update")
             }
-            prediction = counted[0].prediction if trainer.objective.metrics else np.empty((size, 0), np.float32)
-            told = Report(counted[0].values, dict(trainer.objective.total_weights), prediction, y, None)
-            report = pickle.dumps([told])
-            found.append(
-                {"samples": size, "report": len(report), "reading": seconds_of(partial(pickle.loads, report)), **times}
-            )
+            # Without metrics rank 0 is sent nothing.
+            told = pickle.dumps([(counted[0].prediction, y)]) if trainer.objective.metrics else b""
+            reading = seconds_of(partial(pickle.loads, told)) if told else 0.0
+            found.append({"samples": size, "report": len(told), "reading": reading, **times})
         return {"pieces": [(p.stop - p.start) * layout.dtype.itemsize for p in layout.pieces], "chunks": found}
 
     def overheads(self, threads: int) -> dict[str, float]:
-        """Time what a process does for each other one: begin an addition, add (bytes a second), plan a chunk."""
+        """Time what a process does for each other one: begin an addition, add (bytes a second)."""
         cnnlib.set_num_threads(threads)
         many, width = 256, 1 << 18
-
-        def plan() -> None:
-            dealt, tree = Chunks(many, 1).dealt(many), Tree(many)
-            for first, last in pairwise(dealt):
-                tree.depth(first, last)
-                tree.nodes(first, last)
 
         def add(values: Mapping[Node, Any]) -> Any:
             return Tree(len(values)).total(values, lambda left, right: functional.add(left, right, out=left))
@@ -190,7 +180,7 @@ class Worker:
         long = {Node(0, i): np.zeros(width, np.float32) for i in range(17)}
         addition = seconds_of(partial(add, short)) / (many - 1)
         adding = 4 * width / max(seconds_of(partial(add, long)) / 16 - addition, 1e-9)
-        return {"addition": addition, "adding": adding, "planning": seconds_of(plan) / many}
+        return {"addition": addition, "adding": adding}
 
     def messages(self, sizes: Sequence[int], rounds: int) -> list[float]:
         """Time messages there and back between the first two ranks; return half the least of it for each size."""

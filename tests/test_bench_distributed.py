@@ -23,9 +23,9 @@ from scaling_plan import Chunk, Link, Net, Overheads, Plan, ring, tree  # noqa: 
 
 # A megabyte takes a millisecond, a message one more.
 LINK = Link("", 1e-3, 1e9)
-FREE = Overheads(message=0.0, addition=0.0, adding=float("inf"), planning=0.0)
+FREE = Overheads(message=0.0, addition=0.0, adding=float("inf"))
 # Forward 100 ms, backward 200 ms, of which the first of two pieces has half.
-CHUNK = Chunk(forward=0.1, backward=0.2, whole=(0.1, 0.2), report=100, reading=0.0)
+CHUNK = Chunk(forward=0.1, backward=0.2, whole=(0.1, 0.2), report=0, reading=0.0)
 NET = Net("", pieces=(8_000_000, 4_000_000), update=0.01, chunks={4: CHUNK, 2: replace(CHUNK, forward=0.05)})
 PLAN = Plan(NET, size=4, link=LINK, total=ring, overheads=FREE)
 
@@ -51,8 +51,8 @@ def test_what_one_rank_takes() -> None:
 
 
 def test_the_first_piece_is_hidden_and_the_last_is_not() -> None:
-    """The first: 18 ms of the 100 that are left. The last, at 4 ranks: 6 messages of 1 MB; then g(4): 4 more, 12 KB."""
-    told = 4e-3 + 3 * 4096 / 1e9
+    """The first: 18 ms of the 100 that are left. The last, at 4 ranks: 6 messages of 1 MB; then g(4): 4 more, 3 KB."""
+    told = 4e-3 + 3 * 1024 / 1e9
     assert PLAN.waiting(4, CHUNK) == pytest.approx(0.012)
     assert PLAN.step(4, 4) == pytest.approx(0.31 + 0.012 + told)
 
@@ -68,24 +68,24 @@ def test_a_message_costs_what_the_link_and_the_host_take() -> None:
     assert dear.waiting(4, CHUNK) == pytest.approx(6 * 3e-3)
 
 
-def test_reports_that_are_long_go_in_a_second_message() -> None:
-    short = 4e-3 + 3 * 4096 / 1e9
-    assert PLAN.telling(4, 4088) == pytest.approx(short)
+def test_predictions_go_to_the_first_rank() -> None:
+    short = 4e-3 + 3 * 1024 / 1e9
+    assert PLAN.telling(4, 0) == pytest.approx(short)
     assert PLAN.telling(4, 5000) == pytest.approx(short + 2e-3 + 3 * 5000 / 1e9)
 
 
 def test_the_work_for_others() -> None:
-    """Of 4 ranks with 2 chunks: 3 additions a piece of 1/4 of it, 6 reports to read, 8 chunks to plan."""
-    overheads = Overheads(message=0.0, addition=1e-3, adding=1e9, planning=1e-4)
+    """Of 4 ranks with 2 chunks: 3 additions a piece of 1/4 of it, 6 chunks' predictions to read."""
+    overheads = Overheads(message=0.0, addition=1e-3, adding=1e9)
     plan, chunk = replace(PLAN, overheads=overheads), replace(CHUNK, reading=1e-5)
-    shared = 3 * 3e-3 + 6e-5 + 8e-4
+    shared = 3 * 3e-3 + 6e-5
     assert plan.work(4, 2, chunk) == pytest.approx(shared + 3 * 2 * 1e-3)
     assert replace(plan, total=tree).work(4, 2, chunk) == pytest.approx(shared)
-    assert plan.work(1, 2, chunk) == pytest.approx(2e-4)
+    assert plan.work(1, 2, chunk) == 0
 
 
 def test_efficiency() -> None:
-    together = 0.31 + 0.012 + 4e-3 + 3 * 4096 / 1e9
+    together = 0.31 + 0.012 + 4e-3 + 3 * 1024 / 1e9
     assert PLAN.efficiency(4, 4) == pytest.approx(0.31 / together)
     assert PLAN.efficiency(4, 4, strong=True) == pytest.approx(1.21 / (4 * together))
     # With fewer samples than a chunk has, its size is theirs; the one alone keeps to the large ones.
