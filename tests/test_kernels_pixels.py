@@ -12,10 +12,13 @@ from helpers import Array, assert_close, assert_same_bits_for_any_threads, guard
 from cnnlib import _kernels, config, functional, reference
 from cnnlib.shapes import conv2d_output_shape, pair
 
-# N, C, H, W, K, kernel, stride, padding, dilation, groups; the outputs' columns fill 16 lanes nearly, or less by far.
+# N, C, H, W, K, kernel, stride, padding, dilation, groups; the outputs' columns fill 16 lanes nearly, or less by far,
+# or rows are merged.
 CASES = {
     "stem": (1, 3, 37, 63, 7, 7, 2, 3, 1, 1),
     "large-stride": (2, 3, 23, 67, 12, 11, 4, 0, 1, 1),
+    "merged-rows": (2, 3, 43, 147, 12, 11, 4, 0, 1, 1),
+    "merged-rows-of-a-full-batch": (17, 2, 6, 35, 7, 3, 1, 1, 1, 1),
     "one-channel": (1, 1, 28, 28, 20, 5, 1, 2, 1, 1),
     "many-channels": (1, 33, 9, 16, 11, 3, (1, 2), (1, 8), 1, 1),
     "groups": (1, 6, 7, 15, 9, 3, 2, (1, 9), 1, 3),
@@ -110,7 +113,9 @@ def test_fused_is_what_the_parts_give(relu, scaled, pool, name, isa, dtype, rng)
     assert_close(np.nan_to_num(y), np.nan_to_num(expected).astype(np.float64), weight[0].size, term=1.0)
 
 
-@pytest.mark.parametrize("name", ["stem", "many-channels", "full-batch-of-images-of-few-channels", "unfolded-threads"])
+@pytest.mark.parametrize(
+    "name", ["stem", "merged-rows", "many-channels", "full-batch-of-images-of-few-channels", "unfolded-threads"]
+)
 def test_same_bits_for_any_number_of_threads(name, isa, rng) -> None:
     x, weight, bias, settings = arrays(name, rng, np.float32)
     assert_same_bits_for_any_threads(lambda: [functional.conv2d(x, weight, bias, *settings)])

@@ -147,8 +147,10 @@ void KERNEL(copy_rows)(REAL *dst, ptrdiff_t dst_j, ptrdiff_t dst_i, const REAL *
                        ptrdiff_t rows, ptrdiff_t cols) {
     for (ptrdiff_t j = 0; cols > 0 && j < rows; j++, dst += dst_j, src += src_j) {
         if (dst_i == 1 && src_i == 1) FN(copy_row)(dst, src, cols);
-        else if (dst_i == 1 && src_i == 2) /* a loop that compilers turn into shuffles */
+        else if (dst_i == 1 && src_i == 2) /* loops that compilers turn into shuffles */
             for (ptrdiff_t i = 0; i < cols; i++) dst[i] = src[2 * i];
+        else if (dst_i == 1 && src_i == 4)
+            for (ptrdiff_t i = 0; i < cols; i++) dst[i] = src[4 * i];
         else
             for (ptrdiff_t i = 0; i < cols; i++) dst[i * dst_i] = src[i * src_i];
     }
