@@ -87,8 +87,8 @@ class FileAccessError(CNNError, OSError):
 class MissingExtraError(CNNError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package {package!r}: pip install 'cnnlib[{extra}]'")
+    def __init__(self, package: str, extra: str, purpose: str, more: str = "") -> None:
+        super().__init__(f"{purpose} needs the package {package!r}: pip install 'cnnlib[{extra}]'{more}")
 
 
 class UnsupportedError(CNNError, NotImplementedError):

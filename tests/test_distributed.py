@@ -283,7 +283,7 @@ _trained: dict[int, str] = {}
 def test_without_mpi4py(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     processes.world.cache_clear()
-    with pytest.raises(MissingExtraError, match=r"pip install 'cnnlib\[mpi\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'cnnlib\[mpi\]' and an MPI: pip install mpich"):
         Trainer(cnnlib.models.lenet5(), cnnlib.CrossEntropyLoss(), cnnlib.SGD(0.1), distributed=True)
 
 

