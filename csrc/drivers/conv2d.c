@@ -87,11 +87,11 @@ const char *FN(cnn_conv2d_way)(const cnn_conv2d *sizes, const cnn_conv2d_fusion 
     cnn_conv2d told = *sizes, *p = &told;
     cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (FN(depthwise_pays)(p, f)) return "depthwise";
-    if (!gradient) FN(tell_pointwise)(p, f);
     const ptrdiff_t cin = p->c / p->groups, cout = p->k / p->groups;
     const ptrdiff_t L = FN(cnn_kernels)()->lanes;
     const int n = gradient ? FN(conv_tile)(p, cout, cin, p->h, p->w, L) : FN(conv_tile)(p, cin, cout, p->oh, p->ow, L);
     if (!gradient && FN(unfolding_pays)(p, f, L, n)) return "unfolded";
+    if (!gradient) FN(tell_pointwise)(p, f);
     if (!n && !gradient && FN(pixels_pay)(p, f, L)) return "pixels";
     if (!gradient && FN(strided_pays)(p, cin, cout)) return "tiles 5×5";
     return n == 6 ? "tiles 6×6" : n == 7 ? "tiles 7×7" : n == 8 ? "tiles 8×8" : "direct";
@@ -144,16 +144,13 @@ cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const
     if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || (winner && !f->pool)) return CNN_BAD_SIZE;
     cnn_clip_strides(p);
     if (FN(depthwise_pays)(p, f)) return FN(depthwise_forward)(y, x, w, b, scale, p, f);
+    const ptrdiff_t L = FN(cnn_kernels)()->lanes;
+    const int n = FN(conv_tile)(p, p->c / p->groups, p->k / p->groups, p->oh, p->ow, L);
+    if (!winner && FN(unfolding_pays)(p, f, L, n)) return FN(unfolded_forward)(y, x, w, b, scale, p, f);
     FN(tell_pointwise)(p, f);
     FN(conv_pass) v = {.conv = {.w = w, .bias = scale ? NULL : b, .from = {.x = x},
                                 .to = {.scale = scale, .shift = b, .relu = f->relu, .pool = f->pool, .y = y, .winner = winner}}};
     FN(conv_tell)(&v.conv, p, f, 0);
-    const ptrdiff_t L = v.conv.table->lanes;
-    const int n = FN(conv_tile)(p, v.conv.cin, v.conv.cout, p->oh, p->ow, L);
-    if (!winner && FN(unfolding_pays)(p, f, L, n)) {
-        FN(unfolded) unfolded = {.conv = v.conv};
-        return FN(unfolded_forward)(&unfolded, p);
-    }
     if (!winner && !n && FN(pixels_pay)(p, f, L)) {
         FN(pixels) pixels = {.conv = v.conv};
         return FN(pixels_forward)(&pixels, p);

@@ -1,17 +1,21 @@
 /* Convolution forward of few images in NCHW, whose filters are not used often enough to be packed or transformed:
  * y = w u, a product that reads each filter where it is, once, from memory.
  *
- * 1. per input channel: u [image][group][vector][input channel, tap][L], the pixels that outputs read through a tap
+ * 1. per input channel: u [image][group][vector][input channel, tap][L], the pixels that outputs read through a tap; the
+ *    last ones, if they would leave a vector nearly empty, in rest [image][group][pixel][input channel, tap]
  * 2. per block of output channels: the product with all images, then normalisation, ReLU and pooling */
 
 typedef struct {
-    FN(conv) conv;
+    const FN(cnn_table) * table;
     const cnn_conv2d *p;
-    ptrdiff_t area, depth;    /* pixels of an output, numbers of a filter */
-    ptrdiff_t vectors, pitch; /* of pixels in u, and how far apart they are */
-    ptrdiff_t blocks;         /* of a group's output channels */
-    ptrdiff_t sums_size;      /* what a task computes for an image, before pooling */
-    REAL *u, *lines, *sums;
+    const cnn_conv2d_fusion *f;
+    REAL *y;
+    const REAL *x, *w, *b, *scale;
+    ptrdiff_t cin, cout, area, depth; /* channels of a group; pixels of an output, numbers of a filter */
+    ptrdiff_t vectors, pitch, left;   /* of pixels in u, and how far apart they are; pixels in rest */
+    ptrdiff_t blocks;                 /* of a group's output channels */
+    ptrdiff_t line_size, sums_size;   /* per thread; sums: of a task and an image, before pooling */
+    REAL *u, *rest, *lines, *sums;
 } FN(unfolded);
 
 /* Outputs o, o + count of an axis whose tap lies inside: the first reads source element *from. */
@@ -25,12 +29,13 @@ static ptrdiff_t FN(inside)(ptrdiff_t in, ptrdiff_t out, ptrdiff_t stride, ptrdi
 static void FN(unfold)(const void *context, ptrdiff_t channel, int thread) {
     const FN(unfolded) *v = context;
     const cnn_conv2d *p = v->p;
-    const FN(cnn_table) *t = v->conv.table;
-    const ptrdiff_t L = t->lanes, taps = p->r * p->s, whole = v->area / L, cin = v->conv.cin;
-    const REAL *x = v->conv.from.x + channel * p->h * p->w;
-    REAL *line = v->lines + thread * v->vectors * L;
-    REAL *u = v->u + channel / cin * v->vectors * v->pitch + channel % cin * taps * L;
-    for (ptrdiff_t tap = 0; tap < taps; tap++, u += L) {
+    const FN(cnn_table) *t = v->table;
+    const ptrdiff_t L = t->lanes, taps = p->r * p->s, whole = v->area / L, place = channel / v->cin;
+    const REAL *x = v->x + channel * p->h * p->w;
+    REAL *line = v->lines + thread * v->line_size;
+    REAL *u = v->u + place * v->vectors * v->pitch + channel % v->cin * taps * L;
+    REAL *rest = v->rest + place * v->left * v->depth + channel % v->cin * taps;
+    for (ptrdiff_t tap = 0; tap < taps; tap++, u += L, rest++) {
         ptrdiff_t row, col, i, j;
         const ptrdiff_t rows = FN(inside)(p->h, p->oh, p->stride_h, tap / p->s * p->dilation_h - p->pad_h, &row, &i);
         const ptrdiff_t cols = FN(inside)(p->w, p->ow, p->stride_w, tap % p->s * p->dilation_w - p->pad_w, &col, &j);
@@ -42,45 +47,49 @@ static void FN(unfold)(const void *context, ptrdiff_t channel, int thread) {
             from = line;
         }
         t->copy_rows(u, v->pitch, 1, from, L, 1, whole, L);
-        t->copy_rows(u + whole * v->pitch, v->pitch, 1, from + whole * L, L, 1, 1, v->area - whole * L);
+        if (v->left) t->copy_rows(rest, v->depth, 1, from + whole * L, 1, 1, v->left, 1);
+        else t->copy_rows(u + whole * v->pitch, v->pitch, 1, from + whole * L, L, 1, 1, v->area - whole * L);
     }
 }
 
 static void FN(unfolded_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(unfolded) *v = context;
-    const FN(conv) *c = &v->conv;
-    const FN(sink) *to = &c->to;
-    const FN(cnn_table) *t = c->table;
-    const ptrdiff_t L = t->lanes, group = task / v->blocks, block = task % v->blocks;
-    const ptrdiff_t k = c->cout * block / v->blocks, rows = c->cout * (block + 1) / v->blocks - k;
-    const ptrdiff_t channel = group * c->cout + k;
-    for (ptrdiff_t image = 0; image < v->p->n; image++) {
-        REAL *y = to->y + (image * v->p->k + channel) * to->edge.h * to->edge.w;
-        const FN(cnn_gemm_tile) tile = {.c = to->pool ? v->sums + thread * v->sums_size : y,
-                                        .a = c->w + channel * v->depth,
-                                        .b = v->u + (image * c->groups + group) * v->vectors * v->pitch,
-                                        .bias = c->bias ? c->bias + channel : NULL, .c_i = v->area, .c_j = L,
+    const cnn_conv2d *p = v->p;
+    const FN(cnn_table) *t = v->table;
+    const int pool = v->f->pool, relu = v->f->relu;
+    const ptrdiff_t L = t->lanes, group = task / v->blocks, block = task % v->blocks, h = p->oh / 2, w = p->ow / 2;
+    const ptrdiff_t k = v->cout * block / v->blocks, rows = v->cout * (block + 1) / v->blocks - k;
+    const ptrdiff_t channel = group * v->cout + k;
+    for (ptrdiff_t image = 0; image < p->n; image++) {
+        REAL *y = v->y + (image * p->k + channel) * (pool ? h * w : v->area);
+        const FN(cnn_gemm_tile) tile = {.c = pool ? v->sums + thread * v->sums_size : y, .a = v->w + channel * v->depth,
+                                        .b = v->u + (image * p->groups + group) * v->vectors * v->pitch,
+                                        .bias = v->b && !v->scale ? v->b + channel : NULL, .c_i = v->area, .c_j = L,
                                         .a_i = v->depth, .a_p = 1, .b_p = L, .b_j = v->pitch, .depth = v->depth,
-                                        .relu = to->relu && !to->scale};
-        FN(multiply)(t, tile, rows, v->area, NULL);
-        for (ptrdiff_t i = 0; i < rows && to->scale; i++) {
-            const REAL zero = 0, *shift = to->shift ? to->shift + channel + i : &zero;
-            const FN(cnn_norm) norm = {.mean = &zero, .scale = to->scale + channel + i, .offset = shift, .shift = shift,
-                                       .relu = to->relu};
-            t->norm(tile.c + i * v->area, tile.c + i * v->area, &norm, v->area, 0, 0);
-        }
-        REAL *line = v->lines + thread * v->vectors * L;
-        for (ptrdiff_t i = 0; i < rows && to->pool; i++)
-            for (ptrdiff_t row = 0; row < to->edge.h; row++, y += to->edge.w) {
-                const REAL *pair = tile.c + i * v->area + 2 * row * v->p->ow;
-                t->pool_row(line, pair, pair + v->p->ow, to->edge.w, 0);
-                memcpy(y, line, (size_t)to->edge.w * sizeof(REAL));
+                                        .relu = relu && !v->scale};
+        FN(multiply)(t, tile, rows, v->area - v->left, NULL);
+        REAL *sums = tile.c, *line = v->lines + thread * v->line_size;
+        const FN(cnn_dots) dots = {line, v->rest + (image * p->groups + group) * v->left * v->depth, tile.a, tile.bias,
+                                   v->left, rows, v->depth, tile.relu};
+        t->dots(&dots, 0, rows);
+        t->copy_rows(sums + v->area - v->left, 1, v->area, line, rows, 1, v->left, rows);
+        for (ptrdiff_t i = 0; i < rows; i++, sums += v->area) {
+            if (v->scale) {
+                const REAL zero = 0, *shift = v->b ? v->b + channel + i : &zero;
+                const FN(cnn_norm) norm = {.mean = &zero, .scale = v->scale + channel + i, .offset = shift,
+                                           .shift = shift, .relu = relu};
+                t->norm(sums, sums, &norm, v->area, 0, 0);
             }
+            for (ptrdiff_t row = 0; pool && row < h; row++, y += w) {
+                t->pool_row(line, sums + 2 * row * p->ow, sums + (2 * row + 1) * p->ow, w, 0);
+                memcpy(y, line, (size_t)w * sizeof(REAL));
+            }
+        }
     }
 }
 
 #define UNFOLDED_BYTES (8 << 20)  /* of u: part of a shared cache */
-#define UNFOLDED_ROWS (256 << 10) /* of what a task reads once more, for the next image or to pool */
+#define UNFOLDED_ROWS (256 << 10) /* of what a task reads once more, for other pixels or to pool */
 #define UNFOLDED_OUTPUTS 16       /* least output channels that make up for copying x */
 
 /* What the two ways cost besides products of vectors, and in the time of one, measured with AVX-512. */
@@ -107,30 +116,34 @@ static int FN(unfolding_pays)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, p
     return vectors * (out + UNFOLD_VECTOR) < 0.9 * (tiled + TILE_FILTERS * in * out / (double)L);
 }
 
-static cnn_status FN(unfolded_forward)(FN(unfolded) * v, const cnn_conv2d *p) {
-    FN(conv) *c = &v->conv;
-    const ptrdiff_t L = c->table->lanes, mb = c->table->gemm_mb;
-    v->p = p;
-    v->area = p->oh * p->ow;
-    v->depth = c->cin * p->r * p->s;
-    v->pitch = (v->depth + 1 - v->depth % 2) * L; /* an odd number of vectors: spreads over the cache's sets */
-    v->vectors = cnn_ceil_div(v->area, L);
-    const double work = (double)(p->n * p->k) * (double)v->depth * (double)(v->vectors * L);
+static cnn_status FN(unfolded_forward)(REAL *y, const REAL *x, const REAL *w, const REAL *b, const REAL *scale,
+                                       const cnn_conv2d *p, const cnn_conv2d_fusion *f) {
+    FN(unfolded) v = {FN(cnn_kernels)(), p, f, y, x, w, b, scale, .cin = p->c / p->groups, .cout = p->k / p->groups,
+                      .area = p->oh * p->ow};
+    const ptrdiff_t L = v.table->lanes, size = (ptrdiff_t)sizeof(REAL);
+    v.depth = v.cin * p->r * p->s;
+    v.pitch = (v.depth / 2 * 2 + 1) * L; /* an odd number of vectors: spreads over the cache's sets */
+    v.left = v.area % L <= L / 4 ? v.area % L : 0; /* as dot products they cost less than a vector */
+    v.vectors = cnn_ceil_div(v.area - v.left, L);
+    const double work = (double)(p->n * p->k) * (double)v.depth * (double)(v.vectors * L);
     const int threads = cnn_threads_for(work / 4);
-    const ptrdiff_t tasks = cnn_ceil_div(threads > 1 ? TASKS_PER_THREAD * threads : 1, c->groups);
-    const ptrdiff_t kept = cnn_max(p->n > 1 ? v->depth : 0, c->to.pool ? v->area : 0) * (ptrdiff_t)sizeof(REAL);
-    const ptrdiff_t most = cnn_ceil_div(c->cout, mb);
-    v->blocks = cnn_min(cnn_max(tasks, cnn_ceil_div(c->cout * kept, UNFOLDED_ROWS)), most);
-    v->sums_size = c->to.pool ? cnn_ceil_div(c->cout, v->blocks) * v->area + 2 * L : 0; /* pooling reads two vectors */
+    const ptrdiff_t tasks = cnn_ceil_div(threads > 1 ? TASKS_PER_THREAD * threads : 1, p->groups);
+    const ptrdiff_t kept = cnn_max(p->n > 1 || v.left ? v.depth : 0, f->pool ? v.area : 0) * size;
+    const ptrdiff_t most = cnn_ceil_div(v.cout, v.table->gemm_mb);
+    v.blocks = cnn_min(cnn_max(tasks, cnn_ceil_div(v.cout * kept, UNFOLDED_ROWS)), most);
+    const ptrdiff_t rows = cnn_ceil_div(v.cout, v.blocks);
+    v.line_size = cnn_max(cnn_ceil_div(v.area, L) * L, v.left * rows);
+    v.sums_size = f->pool ? rows * v.area + 2 * L : 0; /* pooling reads two vectors */
     cnn_carver carver = {0};
     for (int pass = 0; pass < 2; pass++) {
         if (pass && !(carver.base = carver.overflow ? NULL : cnn_workspace(carver.used))) return CNN_NO_MEMORY;
         carver.used = 0;
-        v->u = cnn_carve(&carver, p->n * c->groups * v->vectors * v->pitch, sizeof(REAL));
-        v->lines = cnn_carve(&carver, threads * v->vectors * L, sizeof(REAL));
-        v->sums = cnn_carve(&carver, threads * v->sums_size, sizeof(REAL));
+        v.u = cnn_carve(&carver, p->n * p->groups * v.vectors * v.pitch, sizeof(REAL));
+        v.rest = cnn_carve(&carver, p->n * p->groups * v.left * v.depth, sizeof(REAL));
+        v.lines = cnn_carve(&carver, threads * v.line_size, sizeof(REAL));
+        v.sums = cnn_carve(&carver, threads * v.sums_size, sizeof(REAL));
     }
-    cnn_parallel_for(threads, p->n * p->c, FN(unfold), v);
-    cnn_parallel_for(threads, c->groups * v->blocks, FN(unfolded_task), v);
+    cnn_parallel_for(threads, p->n * p->c, FN(unfold), &v);
+    cnn_parallel_for(threads, p->groups * v.blocks, FN(unfolded_task), &v);
     return CNN_OK;
 }
