@@ -1,4 +1,4 @@
-/* What every file of csrc needs: the standard headers, and the two hints to the compiler. */
+/* What every file of csrc needs: the standard headers, and hints to the compiler. */
 #ifndef CNN_COMMON_H
 #define CNN_COMMON_H
 
@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What runs once in a call of cnn.h is to be small rather than fast. */
+#define ONCE __attribute__((cold))
 #define INLINE inline __attribute__((always_inline))
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")

@@ -55,7 +55,7 @@ static int FN(conv_tile)(const cnn_conv2d *p, ptrdiff_t cin, ptrdiff_t cout, ptr
 }
 
 /* Chooses the way and decides how the work is cut. Lane layout and fused gradients want whole images in the lanes. */
-static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, int whole) {
+ONCE static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, int whole) {
     FN(conv) *c = &v->conv;
     const ptrdiff_t L = c->table->lanes;
     v->by_tiles = FN(conv_tile)(p, c->cin, c->cout, c->grid.h, c->grid.w, L);
@@ -83,7 +83,7 @@ static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, 
     }
 }
 
-const char *FN(cnn_conv2d_way)(const cnn_conv2d *sizes, const cnn_conv2d_fusion *fusion, int gradient) {
+ONCE const char *FN(cnn_conv2d_way)(const cnn_conv2d *sizes, const cnn_conv2d_fusion *fusion, int gradient) {
     cnn_conv2d told = *sizes, *p = &told;
     cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (FN(depthwise_pays)(p, f)) return "depthwise";
@@ -117,7 +117,7 @@ static ptrdiff_t FN(lane_groups)(const FN(cnn_table) * t, const FN(edge) * grid)
 }
 
 /* A convolution whose source is used for nothing else. */
-static cnn_status FN(conv_alone)(FN(conv_pass) * v) {
+ONCE static cnn_status FN(conv_alone)(FN(conv_pass) * v) {
     FN(conv) *c = &v->conv;
     const ptrdiff_t lane_groups = FN(lane_groups)(c->table, &c->grid);
     FN(source_size)(&c->from, lane_groups, SLAB_BYTES);
@@ -137,8 +137,8 @@ static cnn_status FN(conv_alone)(FN(conv_pass) * v) {
     return CNN_OK;
 }
 
-cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const REAL *w, const REAL *b,
-                                  const REAL *scale, const cnn_conv2d *sizes, const cnn_conv2d_fusion *fusion) {
+ONCE cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, const REAL *w, const REAL *b,
+                                       const REAL *scale, const cnn_conv2d *sizes, const cnn_conv2d_fusion *fusion) {
     cnn_conv2d told = *sizes, *p = &told;
     cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || (winner && !f->pool)) return CNN_BAD_SIZE;

@@ -86,9 +86,9 @@ static cnn_status FN(tiles_alone)(FN(wino_grad) * g) {
     return CNN_OK;
 }
 
-cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy, const REAL *y, const uint8_t *winner,
-                                   const REAL *x, const REAL *w, const cnn_conv2d *sizes,
-                                   const cnn_conv2d_fusion *fusion) {
+ONCE cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy, const REAL *y,
+                                        const uint8_t *winner, const REAL *x, const REAL *w, const cnn_conv2d *sizes,
+                                        const cnn_conv2d_fusion *fusion) {
     cnn_conv2d told = *sizes, *p = &told;
     cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (!cnn_conv2d_valid(p) || (f->pool && (p->oh < 2 || p->ow < 2)) || f->pool != (winner != NULL) ||

@@ -99,7 +99,7 @@ static void FN(unfolded_task)(const void *context, ptrdiff_t task, int thread) {
 #define TILE_OUTPUT 250.0  /* a row of a vector of tiles of an output channel, of which there are two more */
 
 /* Whether a convolution goes this way, be it instead of n×n tiles, which few images do not fill. */
-static int FN(unfolding_pays)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, ptrdiff_t L, int n) {
+ONCE static int FN(unfolding_pays)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, ptrdiff_t L, int n) {
     const double in = (double)(p->c / p->groups), out = (double)(p->k / p->groups);
     const double vectors = (double)(p->n * cnn_ceil_div(p->oh * p->ow, L)) * (double)(p->r * p->s) * in;
     if (f->x_lanes || f->y_lanes || 2 * p->n > L || out < UNFOLDED_OUTPUTS ||
@@ -116,8 +116,8 @@ static int FN(unfolding_pays)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, p
     return vectors * (out + UNFOLD_VECTOR) < 0.9 * (tiled + TILE_FILTERS * in * out / (double)L);
 }
 
-static cnn_status FN(unfolded_forward)(REAL *y, const REAL *x, const REAL *w, const REAL *b, const REAL *scale,
-                                       const cnn_conv2d *p, const cnn_conv2d_fusion *f) {
+ONCE static cnn_status FN(unfolded_forward)(REAL *y, const REAL *x, const REAL *w, const REAL *b, const REAL *scale,
+                                            const cnn_conv2d *p, const cnn_conv2d_fusion *f) {
     FN(unfolded) v = {FN(cnn_kernels)(), p, f, y, x, w, b, scale, .cin = p->c / p->groups, .cout = p->k / p->groups,
                       .area = p->oh * p->ow};
     const ptrdiff_t L = v.table->lanes, size = (ptrdiff_t)sizeof(REAL);

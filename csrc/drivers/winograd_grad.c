@@ -158,8 +158,8 @@ static void FN(wino_grad_output)(const void *context, ptrdiff_t task, int thread
 #define WINO_GRAD_TASKS 16
 
 /* Decides how the work is cut. x and dy: lane planes, or where those are NULL the arrays. */
-static void FN(wino_grad_size)(FN(wino_grad) * g, const cnn_conv2d *p, int n, const FN(source) * x_planes, const REAL *x,
-                               const FN(source) * dy_planes, const REAL *dy) {
+ONCE static void FN(wino_grad_size)(FN(wino_grad) * g, const cnn_conv2d *p, int n, const FN(source) * x_planes,
+                                    const REAL *x, const FN(source) * dy_planes, const REAL *dy) {
     const ptrdiff_t L = g->table->lanes, cin = p->c / p->groups, cout = p->k / p->groups;
     const ptrdiff_t x_padded = cnn_ceil_div(cin, L) * L, dy_padded = cnn_ceil_div(cout, L) * L;
     g->p = p;
