@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cnnlib.errors import ConfigError
+from cnnlib.errors import ConfigError, ShapeError
 from cnnlib.shapes.sizes import LARGEST_WINDOW, IntPair, fit, image_shape, integer, pair, reach, representable
 
 __all__ = ["PoolAxis", "PoolPadding", "pool2d_output_shape", "pool2d_windows", "pooled_shape"]
@@ -113,6 +113,9 @@ def pooled_shape(
     (1, 64, 1, 1)
     """
     x_shape = image_shape(x_shape, "x")
-    axes = zip(("height", "width"), x_shape[-2:], windows, strict=True)
-    sizes = [axis.outputs(f"x of shape {x_shape}: {name}", size, ceil_mode) for name, size, axis in axes]
+    height, width = windows
+    try:
+        sizes = height.outputs("height", x_shape[-2], ceil_mode), width.outputs("width", x_shape[-1], ceil_mode)
+    except ShapeError as error:
+        raise ShapeError(f"x of shape {x_shape}: {error}") from None
     return representable((*x_shape[:-2], *sizes))

@@ -135,7 +135,8 @@ def image_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
     if isinstance(shape, (str, bytes)) or not isinstance(shape, Sequence):
         raise ShapeError(f"{name} has shape {shape!r}: expected (batch, channels, height, width)")
     shape = tuple(shape)
-    if len(shape) not in (3, 4) or not all(isinstance(size, (int, np.integer)) for size in shape):
+    whole = {*map(type, shape)} == {int} or all(isinstance(size, (int, np.integer)) for size in shape)
+    if len(shape) not in (3, 4) or not whole:
         raise ShapeError(f"{name} has shape {shape}: expected (batch, channels, height, width)")
     if len(shape) == 4 and shape[0] == 0:
         raise ShapeError(f"{name} has shape {shape}: an empty batch; expected at least one image")
