@@ -11,7 +11,8 @@ typedef struct {
     int in_place; /* outputs go where they belong: in lanes, and nothing follows */
     int straight; /* panels would not pay: too few blocks of outputs read them */
     int strided;  /* by strided.c instead of panels_task */
-    ptrdiff_t phases_h, phases_w, blocks, strip, strips, span, spans, chunk, chunks; /* span: columns of a strip */
+    ptrdiff_t blocks, height, higher; /* of output channels; rows of a block, and how many blocks have one more */
+    ptrdiff_t phases_h, phases_w, strip, strips, span, spans, chunk, chunks; /* span: columns of a strip */
     REAL *packed, *scratch;
     ptrdiff_t *taps;
     ptrdiff_t scratch_size, taps_size; /* per thread */
@@ -23,11 +24,24 @@ typedef struct {
 static void FN(strided_pack)(const void *context, ptrdiff_t task, int thread);
 static void FN(strided_task)(const void *context, ptrdiff_t task, int thread);
 
+/* Blocks of MB output channels or, lest the last is too low to be fast, of a row less. */
+static void FN(cut_blocks)(FN(panels) * v, ptrdiff_t cout, ptrdiff_t mb) {
+    v->blocks = cnn_ceil_div(cout, mb);
+    v->height = cout / v->blocks;
+    v->higher = cout % v->blocks;
+}
+
+/* The first output channel of a block. */
+static ptrdiff_t FN(block_at)(const FN(panels) * v, ptrdiff_t block) {
+    return block * v->height + cnn_min(block, v->higher);
+}
+
 static void FN(panels_pack)(const void *context, ptrdiff_t task, int thread) {
     const FN(panels) *v = context;
     const FN(conv) *c = v->conv;
     const ptrdiff_t mb = c->table->gemm_mb, area = c->row.taps * c->col.taps;
-    const ptrdiff_t group = task / v->blocks, k0 = task % v->blocks * mb, used = cnn_min(mb, c->cout - k0);
+    const ptrdiff_t group = task / v->blocks, k0 = FN(block_at)(v, task % v->blocks);
+    const ptrdiff_t used = FN(block_at)(v, task % v->blocks + 1) - k0;
     const REAL *w = c->w + group * c->w_group + k0 * c->w_out;
     REAL *to = v->packed + group * v->blocks * c->cin * area * mb;
     ptrdiff_t at;
@@ -98,7 +112,7 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
     /* the phase's outputs that lie in the span */
     const ptrdiff_t begin = cnn_max(0, cnn_ceil_div(at->col - phase.first, phase.step));
     const ptrdiff_t end = cnn_min(phase.count, cnn_ceil_div(at->col + at->cols - phase.first, phase.step));
-    const ptrdiff_t tiles = cnn_ceil_div(end - begin, nb);
+    const ptrdiff_t tiles = cnn_ceil_div(end - begin, nb), first_k = FN(block_at)(v, at->block);
     ptrdiff_t n = 0, from_row, from_col;
     for (ptrdiff_t r = 0; r < c->row.taps; r++)
         for (ptrdiff_t s = 0; FN(reads)(&c->row, o, r, &from_row) && s < c->col.taps; s++)
@@ -119,11 +133,11 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
         if (v->straight) {
             straight.x = x;
             for (ptrdiff_t block = at->block; block < at->end; block++) {
-                const ptrdiff_t k = block * mb;
+                const ptrdiff_t k = FN(block_at)(v, block), rows = FN(block_at)(v, block + 1) - k;
                 straight.a = w + block * c->cin * n * mb;
                 straight.bias = c->bias ? c->bias + at->group * c->cout + k : NULL;
-                straight.c = y_at + (k - at->block * mb) * tile.c_i;
-                table->tap_tile(&straight, (int)cnn_min(mb, c->cout - k), width);
+                straight.c = y_at + (k - first_k) * tile.c_i;
+                table->tap_tile(&straight, (int)rows, width);
             }
             continue;
         }
@@ -141,14 +155,14 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
             tile.depth = channels * n;
             tile.accumulate = cut > 0;
             for (ptrdiff_t block = at->block; block < at->end; block++) {
-                const ptrdiff_t k = block * mb;
+                const ptrdiff_t k = FN(block_at)(v, block), rows = FN(block_at)(v, block + 1) - k;
                 FN(panel_fetch)(&next, block - at->block, at->end - at->block, L);
                 tile.a = w + (block * c->cin + first) * n * mb;
                 tile.bias = c->bias && !cut ? c->bias + at->group * c->cout + k : NULL;
-                tile.c = y_at + (k - at->block * mb) * tile.c_i;
-                for (ptrdiff_t m = 0; v->in_place && !cut && m < cnn_min(mb, c->cout - k); m++)
+                tile.c = y_at + (k - first_k) * tile.c_i;
+                for (ptrdiff_t m = 0; v->in_place && !cut && m < rows; m++)
                     FN(fetch_output)(tile.c + m * tile.c_i, (width - 1) * tile.c_j + L);
-                table->gemm_tile(&tile, (int)cnn_min(mb, c->cout - k), width);
+                table->gemm_tile(&tile, (int)rows, width);
             }
         }
     }
@@ -164,7 +178,7 @@ static void FN(panels_task)(const void *context, ptrdiff_t task, int thread) {
     ptrdiff_t *taps = v->taps + thread * v->taps_size;
     const ptrdiff_t of_tap = v->blocks * c->cin * mb; /* packed weights of one tap */
     const FN(edge) *to = &c->to.edge;
-    const ptrdiff_t channel = (c->from.first + at.lane_group) * to->channels + at.group * c->cout + at.block * mb;
+    const ptrdiff_t channel = (c->from.first + at.lane_group) * to->channels + at.group * c->cout + FN(block_at)(v, at.block);
     REAL *y = v->in_place ? c->to.y + ((channel * to->h + at.row) * to->w + at.col) * L : strip;
     const ptrdiff_t pitch = v->in_place ? to->w : at.cols;
     for (ptrdiff_t r = 0; r < at.rows; r++) {
@@ -177,10 +191,10 @@ static void FN(panels_task)(const void *context, ptrdiff_t task, int thread) {
         }
     }
     if (v->in_place) return;
-    const ptrdiff_t last = cnn_min(c->cout, at.end * mb);
-    for (ptrdiff_t k = at.block * mb; k < last; k++)
+    const ptrdiff_t begin = FN(block_at)(v, at.block), end = FN(block_at)(v, at.end);
+    for (ptrdiff_t k = begin; k < end; k++)
         FN(sink_rows)(table, &c->to, c->from.first + at.lane_group, at.group * c->cout + k,
-                      strip + (k - at.block * mb) * at.rows * at.cols * L, at.cols, at.row, at.rows, at.col, at.cols);
+                      strip + (k - begin) * at.rows * at.cols * L, at.cols, at.row, at.rows, at.col, at.cols);
 }
 
 #define STRIP_BYTES (128 << 10) /* outputs of a task before they are finished: part of a second-level cache */
@@ -194,7 +208,7 @@ static int FN(panels_size)(FN(panels) * v, FN(conv) * c) {
     v->conv = c;
     v->phases_h = FN(phases)(&c->row);
     v->phases_w = FN(phases)(&c->col);
-    v->blocks = cnn_ceil_div(c->cout, mb);
+    FN(cut_blocks)(v, c->cout, mb);
     const ptrdiff_t items = FN(edge_items)(&c->grid), area = c->row.taps * c->col.taps;
     const double work = (double)items * (double)c->groups * (double)c->cout * (double)c->cin * (double)area *
                         (double)cnn_min(c->row.out * c->col.out, c->row.in * c->col.in);

@@ -38,8 +38,10 @@ static void FN(pixels_fill)(const FN(pixels) * v, REAL *scratch, ptrdiff_t image
     const FN(conv) *c = &v->conv;
     const cnn_conv2d *p = v->p;
     const ptrdiff_t split_h = p->stride_h, split_w = p->stride_w;
-    const FN(placing) rows = FN(place)(p->h, p->pad_h - row * split_h, 1, (v->strip - 1) * split_h + (p->r - 1) * p->dilation_h + 1);
-    const FN(placing) cols = FN(place)(p->w, p->pad_w, 1, (p->ow - 1) * split_w + (p->s - 1) * p->dilation_w + 1);
+    const ptrdiff_t height = (v->strip - 1) * split_h + (p->r - 1) * p->dilation_h + 1;
+    const ptrdiff_t width = (p->ow - 1) * split_w + (p->s - 1) * p->dilation_w + 1;
+    const FN(placing) rows = FN(place)(p->h, p->pad_h - row * split_h, 1, height);
+    const FN(placing) cols = FN(place)(p->w, p->pad_w, 1, width);
     const REAL *src = c->from.x + (image * c->groups + group) * c->cin * p->h * p->w + rows.first * p->w + cols.first;
     memset(scratch, 0, (size_t)(c->cin * v->x_plane) * sizeof(REAL));
     for (ptrdiff_t channel = 0; channel < c->cin; channel++, scratch += v->x_plane, src += p->h * p->w)
@@ -53,19 +55,22 @@ static void FN(pixels_fill)(const FN(pixels) * v, REAL *scratch, ptrdiff_t image
             }
 }
 
-/* One row of an output channel, or with pooling two, on the way to y; it may be there already. */
-static void FN(pixels_deliver)(const FN(pixels) * v, REAL *y, REAL *row, ptrdiff_t channel) {
+/* `lines` rows of an output channel, or with pooling half as many, on the way to y; they may be there already. */
+static void FN(pixels_deliver)(const FN(pixels) * v, REAL *y, REAL *rows, ptrdiff_t channel, ptrdiff_t lines) {
     const FN(sink) *to = &v->conv.to;
     const FN(cnn_table) *t = v->conv.table;
     const REAL zero = 0;
     const FN(cnn_norm) norm = {.mean = &zero, .scale = to->scale + channel, .offset = &zero,
                                .shift = to->shift ? to->shift + channel : &zero};
-    REAL *below = row + v->below;
-    if (to->scale) t->norm(row, row, &norm, v->p->ow, 0, 0);
-    if (to->scale && to->pool) t->norm(below, below, &norm, v->p->ow, 0, 0);
-    if (to->pool) t->pool_row(row, row, below, to->edge.w, to->relu);
-    else if (to->relu) t->relu(row, row, v->p->ow, 0);
-    if (row != y) memcpy(y, row, (size_t)to->edge.w * sizeof(REAL));
+    const ptrdiff_t step = to->pool ? 2 : 1;
+    for (ptrdiff_t r = 0; r < lines && (to->scale || to->pool || to->relu); r += step) {
+        REAL *row = rows + r * v->pitch, *below = row + v->below;
+        if (to->scale) t->norm(row, row, &norm, v->p->ow, 0, 0);
+        if (to->scale && to->pool) t->norm(below, below, &norm, v->p->ow, 0, 0);
+        if (to->pool) t->pool_row(row, row, below, to->edge.w, to->relu);
+        else if (to->relu) t->relu(row, row, v->p->ow, 0);
+    }
+    if (rows != y) t->copy_rows(y, to->edge.w, 1, rows, step * v->pitch, 1, lines / step, to->edge.w);
 }
 
 /* Columns [0, n) of the outputs of a register tile's channels, of x that begins at `x`, to c. The lines of y that they
@@ -98,7 +103,8 @@ static void FN(pixels_task)(const void *context, ptrdiff_t task, int thread) {
     FN(cnn_tap_tile) tile = {.c_j = L, .tap = v->taps, .taps = area, .channels = c->cin, .x_c = v->x_plane, .x_p = L};
     for (ptrdiff_t row = first; row + lines <= end; row += together)
         for (ptrdiff_t block = 0; block < v->weights.blocks; block++) {
-            const ptrdiff_t k = block * mb, count = cnn_min(mb, c->cout - k), channel = group * c->cout + k;
+            const ptrdiff_t k = FN(block_at)(&v->weights, block), count = FN(block_at)(&v->weights, block + 1) - k;
+            const ptrdiff_t channel = group * c->cout + k;
             const REAL *from = x + (row - first) * v->pitch;
             REAL *y = c->to.y + (image * p->k + channel) * plane + row / lines * width;
             /* Whole vectors reach into the next row, which is written after this one, unless it is another task's. */
@@ -112,10 +118,7 @@ static void FN(pixels_task)(const void *context, ptrdiff_t task, int thread) {
                 for (ptrdiff_t i = 0; i < lines; i++)
                     FN(pixels_sums)(v, &tile, count, from + i * v->pitch, in_place ? y : rows + i * v->below, p->ow, y, width);
             for (ptrdiff_t i = 0; i < count; i++)
-                for (ptrdiff_t r = 0; r < together; r += lines) {
-                    REAL *at = y + i * plane + r / lines * width;
-                    FN(pixels_deliver)(v, at, in_place ? at : rows + i * v->row_size + r * v->pitch, channel + i);
-                }
+                FN(pixels_deliver)(v, y + i * plane, in_place ? y + i * plane : rows + i * v->row_size, channel + i, together);
         }
 }
 
@@ -125,9 +128,10 @@ static cnn_status FN(pixels_forward)(FN(pixels) * v, const cnn_conv2d *p) {
     FN(conv) *c = &v->conv;
     const ptrdiff_t L = c->table->lanes, area = p->r * p->s, size = (ptrdiff_t)sizeof(REAL);
     v->p = p;
-    const ptrdiff_t mb = c->table->gemm_mb, blocks = cnn_ceil_div(c->cout, mb), columns = FN(pixels_columns)(p, L);
+    const ptrdiff_t mb = c->table->gemm_mb, columns = FN(pixels_columns)(p, L);
     const ptrdiff_t reach_h = (p->r - 1) * p->dilation_h, reach_w = (p->s - 1) * p->dilation_w;
-    v->weights = (FN(panels)){.conv = c, .phases_h = 1, .phases_w = 1, .blocks = blocks};
+    v->weights = (FN(panels)){.conv = c, .phases_h = 1, .phases_w = 1};
+    FN(cut_blocks)(&v->weights, c->cout, mb);
     v->merged = columns % L != 0;
     v->pitch = v->merged ? columns : columns + cnn_ceil_div(reach_w / p->stride_w, L) * L;
     const double work = (double)p->n * (double)(p->k * c->cin) * (double)area * (double)(p->oh * p->ow);
@@ -148,7 +152,7 @@ static cnn_status FN(pixels_forward)(FN(pixels) * v, const cnn_conv2d *p) {
         if (pass && !(carver.base = carver.overflow ? NULL : cnn_workspace(carver.used))) return CNN_NO_MEMORY;
         carver.used = 0;
         v->taps = cnn_carve(&carver, area, sizeof *v->taps);
-        v->weights.packed = cnn_carve(&carver, p->groups * blocks * c->cin * area * mb, sizeof(REAL));
+        v->weights.packed = cnn_carve(&carver, p->groups * v->weights.blocks * c->cin * area * mb, sizeof(REAL));
         v->scratch = cnn_carve(&carver, threads * v->per_thread, sizeof(REAL));
     }
     for (ptrdiff_t t = 0; t < area; t++) {

@@ -31,7 +31,8 @@ static void FN(strided_halo)(FN(conv) * c) {
 static void FN(strided_pack)(const void *context, ptrdiff_t task, int thread) {
     const FN(panels) *v = context;
     const FN(conv) *c = v->conv;
-    const ptrdiff_t mb = c->table->gemm_mb, k0 = task % v->blocks * mb, used = cnn_min(mb, c->cout - k0);
+    const ptrdiff_t mb = c->table->gemm_mb, k0 = FN(block_at)(v, task % v->blocks);
+    const ptrdiff_t used = FN(block_at)(v, task % v->blocks + 1) - k0;
     const REAL *w = c->w + task / v->blocks * c->w_group + k0 * c->w_out;
     REAL *sum = v->packed + task * STRIDED_PRODUCTS * c->cin * mb, *to[STRIDED_PRODUCTS];
     ptrdiff_t step[STRIDED_PRODUCTS]; /* of each product: to the next channel */
@@ -111,12 +112,12 @@ static void FN(strided_sums)(const FN(panels) * v, const FN(panels_place) * at, 
             tile.depth = channels * sum[s].terms;
             tile.accumulate = cut > 0;
             for (ptrdiff_t block = at->block; block < at->end; block++) {
-                const ptrdiff_t k = block * mb;
+                const ptrdiff_t k = FN(block_at)(v, block), rows = FN(block_at)(v, block + 1) - k;
                 FN(panel_fetch)(&fetched, block - at->block, at->end - at->block, L);
                 tile.a = w + (block * STRIDED_PRODUCTS * c->cin + first * sum[s].terms) * mb;
                 tile.bias = c->bias && s == STRIDED_SUMS / 2 && !cut ? c->bias + at->group * c->cout + k : NULL;
-                tile.c = sums + ((k - at->block * mb) * STRIDED_SUMS + s) * nb * L;
-                table->gemm_tile(&tile, (int)cnn_min(mb, c->cout - k), width);
+                tile.c = sums + ((k - FN(block_at)(v, at->block)) * STRIDED_SUMS + s) * nb * L;
+                table->gemm_tile(&tile, (int)rows, width);
             }
         }
 }
@@ -128,7 +129,8 @@ static void FN(strided_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(panels_place) at = FN(panels_at)(v, task);
     const ptrdiff_t L = table->lanes, mb = table->gemm_mb, nb = table->gemm_nb, rows = cnn_ceil_div(at.rows, 2);
     const ptrdiff_t cols = cnn_ceil_div(at.cols, 2), channel = 4 * rows * cols * L; /* elements of one in the strip */
-    const ptrdiff_t tiles = cnn_ceil_div(cols, nb), pitch = c->from.edge.cols, last = cnn_min(c->cout, at.end * mb);
+    const ptrdiff_t tiles = cnn_ceil_div(cols, nb), pitch = c->from.edge.cols;
+    const ptrdiff_t begin = FN(block_at)(v, at.block), end = FN(block_at)(v, at.end);
     REAL *strip = v->scratch + thread * v->scratch_size, *sums = strip + v->chunk * mb * channel;
     REAL *panel = sums + v->chunk * mb * STRIDED_SUMS * nb * L;
     const REAL *source = FN(plane)(&c->from, c->from.first + at.lane_group, at.group * c->cin);
@@ -140,11 +142,11 @@ static void FN(strided_task)(const void *context, ptrdiff_t task, int thread) {
         const REAL *x = source + 4 * (r * pitch + from) * L, *next = to < cols ? x + 4 * (to - from) * L : NULL;
         FN(strided_sums)(v, &at, sum, x, r + 1 < rows && !next ? source + 4 * (r + 1) * pitch * L : next, (int)(to - from),
                          sums, panel);
-        for (ptrdiff_t k = 0; k < last - at.block * mb; k++)
+        for (ptrdiff_t k = 0; k < end - begin; k++)
             table->strided_output(strip + k * channel + (4 * r * cols + 2 * from) * L, 2 * cols * L,
                                   sums + k * STRIDED_SUMS * nb * L, nb * L, to - from);
     }
-    for (ptrdiff_t k = at.block * mb; k < last; k++)
+    for (ptrdiff_t k = begin; k < end; k++)
         FN(sink_rows)(table, &c->to, c->from.first + at.lane_group, at.group * c->cout + k,
-                      strip + (k - at.block * mb) * channel, 2 * cols, at.row, at.rows, at.col, at.cols);
+                      strip + (k - begin) * channel, 2 * cols, at.row, at.rows, at.col, at.cols);
 }
