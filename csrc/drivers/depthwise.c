@@ -153,7 +153,8 @@ static cnn_status FN(depthwise_forward)(REAL *y, const REAL *x, const REAL *w, c
                        .w = w, .y = y, .bias = b, .scale = scale};
     const ptrdiff_t planes = p->n * p->c;
     const double work = (double)p->n * (double)p->k * (double)(p->oh * p->ow) * (double)(p->r * p->s);
-    const int threads = cnn_threads_for(work / 4);
+    const double copied = (double)planes * (double)v.x.size; /* of small planes the larger part of the time */
+    const int threads = cnn_threads_for(work / 4 + copied);
     const ptrdiff_t most = cnn_ceil_div(planes, threads * TASKS_PER_THREAD);
     v.chunk = cnn_max(1, cnn_min(most, PLANES_BYTES / (p->h * p->w * (ptrdiff_t)sizeof(REAL))));
     v.per_thread = v.x.size;
