@@ -48,15 +48,18 @@ static void FN(panels_pack)(const void *context, ptrdiff_t task, int thread) {
     (void)thread;
     for (ptrdiff_t i = 0; i < v->phases_h; i++)
         for (ptrdiff_t j = 0; j < v->phases_w; j++) {
-            const ptrdiff_t depth = c->cin * FN(phase_taps)(&c->row, i, i + 1) * FN(phase_taps)(&c->col, j, j + 1);
-            REAL *dst = to + task % v->blocks * depth * mb;
-            for (ptrdiff_t channel = 0; channel < c->cin; channel++)
-                for (ptrdiff_t r = 0; r < c->row.taps; r++)
-                    for (ptrdiff_t s = 0; FN(reads)(&c->row, i, r, &at) && s < c->col.taps; s++) {
-                        if (!FN(reads)(&c->col, j, s, &at)) continue;
-                        const REAL *src = w + channel * c->w_in + r * c->col.taps + s;
-                        for (ptrdiff_t k = 0; k < mb; k++) *dst++ = k < used ? src[k * c->w_out] : 0;
-                    }
+            const ptrdiff_t taps = FN(phase_taps)(&c->row, i, i + 1) * FN(phase_taps)(&c->col, j, j + 1);
+            const ptrdiff_t depth = c->cin * taps;
+            REAL *tap = to + task % v->blocks * depth * mb;
+            for (ptrdiff_t r = 0; r < c->row.taps; r++)
+                for (ptrdiff_t s = 0; s < c->col.taps; s++) {
+                    if (!FN(reads)(&c->row, i, r, &at) || !FN(reads)(&c->col, j, s, &at)) continue;
+                    const REAL *src = w + r * c->col.taps + s;
+                    for (ptrdiff_t channel = 0; channel < c->cin; channel++, src += c->w_in)
+                        for (ptrdiff_t k = 0; k < mb; k++)
+                            tap[channel * taps * mb + k] = k < used ? src[k * c->w_out] : 0;
+                    tap += mb;
+                }
             to += v->blocks * depth * mb;
         }
 }
