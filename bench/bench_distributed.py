@@ -54,7 +54,7 @@ SHORT, LONG = 8, 1 << 22  # bytes of the messages that are timed
 LEGEND = """\
 of 1×1: images/s over those of 1 × 1, for each core; of 1×all: over those of the Trainer on all cores
 MB sent: of the gradient, by a rank in a step; exchange: ms of a step for adding up, sending, waiting
-model: ms that the plan's formulas give for these ranks, from one rank's costs and messages here"""
+model: ms a step that the plan's formulas give for these ranks, from one rank's costs and messages here"""
 
 
 class Way(NamedTuple):
