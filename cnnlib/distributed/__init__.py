@@ -30,7 +30,7 @@ class Distributed:
     processes can share it; the result depends on it in the last digits, never on the number of processes.
     Batch normalisation sees a chunk at a time, and needs at least two samples there.
     exact: add up the chunks' gradients in one order, for the same bits with any number of processes. False: leave the
-    order to MPI, which may take a little less time (bench/bench_distributed.py).
+    order to MPI, which may take a little less time between hosts, and none less on one: docs/scale-out.md.
     timeout: how many seconds processes wait for one of them before the run is ended, naming it.
 
     >>> Distributed(chunk=16)

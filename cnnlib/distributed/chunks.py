@@ -15,7 +15,7 @@ on the nodes that are left: one for each in the usual case, so that an exact sum
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
@@ -80,15 +80,21 @@ class Tree:
                 nodes[-1] = parent
         return nodes
 
+    def growth(self, first: int, last: int) -> Iterator[list[Node]]:
+        """Yield the nodes that there are of the chunks from first on: none, then after each one up to last."""
+        nodes: list[Node] = []
+        yield nodes
+        for chunk in range(first, last):
+            nodes = self.joined([*nodes, Node(0, chunk)])
+            yield nodes
+
     def nodes(self, first: int, last: int) -> list[Node]:
         """Return the fewest nodes that hold the chunks from first up to last, in their order.
 
         >>> Tree(8).nodes(2, 5)
         [Node(level=1, place=1), Node(level=0, place=4)]
         """
-        nodes: list[Node] = []
-        for chunk in range(first, last):
-            nodes = self.joined([*nodes, Node(0, chunk)])
+        *_, nodes = self.growth(first, last)
         return nodes
 
     def depth(self, first: int, last: int) -> int:
@@ -97,12 +103,8 @@ class Tree:
         >>> [Tree(8).depth(0, last) for last in (0, 1, 2, 4, 8)]
         [0, 1, 2, 3, 4]
         """
-        nodes: list[Node] = []
-        most = 0
-        for chunk in range(first, last):
-            most = max(most, len(nodes) + 1)
-            nodes = self.joined([*nodes, Node(0, chunk)])
-        return most
+        *before, _ = self.growth(first, last)
+        return max((len(nodes) + 1 for nodes in before), default=0)
 
     def total(self, values: Mapping[Node, T], add: Callable[[T, T], T], last: Callable[[T, T], T] | None = None) -> T:
         """Return the root's value, from values of nodes that together hold every chunk once.

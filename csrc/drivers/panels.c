@@ -171,12 +171,21 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
     }
 }
 
+/* A task's rows through the sink, from a strip [output channel][row][cols][L] with `channel` elements of each. */
+static void FN(panels_finish)(const FN(panels) * v, const FN(panels_place) * at, const REAL *strip, ptrdiff_t channel,
+                              ptrdiff_t cols) {
+    const FN(conv) *c = v->conv;
+    const ptrdiff_t begin = FN(block_at)(v, at->block), end = FN(block_at)(v, at->end);
+    for (ptrdiff_t k = begin; k < end; k++)
+        FN(sink_rows)(c->table, &c->to, c->from.first + at->lane_group, at->group * c->cout + k,
+                      strip + (k - begin) * channel, cols, at->row, at->rows, at->col, at->cols);
+}
+
 static void FN(panels_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(panels) *v = context;
     const FN(conv) *c = v->conv;
-    const FN(cnn_table) *table = c->table;
     const FN(panels_place) at = FN(panels_at)(v, task);
-    const ptrdiff_t L = table->lanes, mb = table->gemm_mb, area = c->row.taps * c->col.taps;
+    const ptrdiff_t L = c->table->lanes, mb = c->table->gemm_mb, area = c->row.taps * c->col.taps;
     REAL *strip = v->scratch + thread * v->scratch_size, *panel = strip + v->chunk * mb * v->strip * v->span * L;
     ptrdiff_t *taps = v->taps + thread * v->taps_size;
     const ptrdiff_t of_tap = v->blocks * c->cin * mb; /* packed weights of one tap */
@@ -193,16 +202,11 @@ static void FN(panels_task)(const void *context, ptrdiff_t task, int thread) {
             w += of_tap * taps_h * FN(phase_taps)(&c->col, j, j + 1);
         }
     }
-    if (v->in_place) return;
-    const ptrdiff_t begin = FN(block_at)(v, at.block), end = FN(block_at)(v, at.end);
-    for (ptrdiff_t k = begin; k < end; k++)
-        FN(sink_rows)(table, &c->to, c->from.first + at.lane_group, at.group * c->cout + k,
-                      strip + (k - begin) * at.rows * at.cols * L, at.cols, at.row, at.rows, at.col, at.cols);
+    if (!v->in_place) FN(panels_finish)(v, &at, strip, at.rows * at.cols * L, at.cols);
 }
 
 #define STRIP_BYTES (128 << 10) /* outputs of a task before they are finished: part of a second-level cache */
-
-#define STRAIGHT_BLOCKS 6
+#define STRAIGHT_BLOCKS 6       /* up to so many, the copies cost more than they save */
 
 /* Decides how the work is cut, after conv_halo; returns the threads to use. */
 static int FN(panels_size)(FN(panels) * v, FN(conv) * c) {

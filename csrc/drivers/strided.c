@@ -146,7 +146,5 @@ static void FN(strided_task)(const void *context, ptrdiff_t task, int thread) {
             table->strided_output(strip + k * channel + (4 * r * cols + 2 * from) * L, 2 * cols * L,
                                   sums + k * STRIDED_SUMS * nb * L, nb * L, to - from);
     }
-    for (ptrdiff_t k = begin; k < end; k++)
-        FN(sink_rows)(table, &c->to, c->from.first + at.lane_group, at.group * c->cout + k,
-                      strip + (k - begin) * channel, 2 * cols, at.row, at.rows, at.col, at.cols);
+    FN(panels_finish)(v, &at, strip, channel, 2 * cols);
 }
