@@ -1,8 +1,9 @@
 """From a graph of layers to what a plan runs: layers fused where that pays, and in which layout each value lies.
 
 - A convolution takes what follows it along where nobody else reads the values in between: at inference batch
-  normalisation with its running estimates; ReLU and 2×2 max-pooling, in either order. A linear layer and batch
-  normalisation take a ReLU.
+  normalisation with its running estimates; ReLU and 2×2 max-pooling, in either order. In training only if the batch
+  fills more than half of the lanes: fewer images are cut into patches, in each direction another way, and what was
+  fused would have to be undone for whole ones. A linear layer and batch normalisation take a ReLU.
 - Where a batch fills more than half of the lanes, a convolution writes lane layout if any reader can take it: another
   convolution, a pool, a Flatten that a linear layer reads, or, for whole lanes of images, a layer that treats each
   channel alike. Whoever cannot take it reads a converted copy, which is made once. Inputs and outputs of the graph are
@@ -98,6 +99,8 @@ class _Lowering:
             layer = self.graph.nodes[following].layer
             if type(layer) is BatchNorm2d and self._folds(layer) and not (norm or relu or pool):
                 norm = layer
+            elif self.training and not self.in_lanes:
+                break
             elif type(layer) is ReLU and not relu:
                 relu = layer
             elif type(layer) is MaxPool2d and not pool and self._pools(layer, chain[-1]):
@@ -138,16 +141,15 @@ class _Lowering:
         return not self.training and norm.test_statistics == "running"
 
     def _pools(self, pool: MaxPool2d, before: int) -> bool:
-        """Whether it is the pool that a convolution does; training needs the winners, which few images do not keep."""
+        """Whether it is the pool that a convolution does."""
         channels, height, width = self.graph.nodes[before].shape
         common = all((window.kernel, window.stride, window.before) == (2, 2, 0) for window in pool.geometry)
         # Dilated windows, and those that reach beyond the image at its far side, are others.
-        whole = (
+        return (
             common
             and self._is_pool(pool)
             and pool.output_shape((channels, height, width))[1:] == (height // 2, width // 2)
         )
-        return whole and (self.in_lanes or not self.training)
 
     @staticmethod
     def _is_pool(layer: Layer | None) -> bool:

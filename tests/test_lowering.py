@@ -99,6 +99,8 @@ def test_what_is_fused() -> None:
     assert runs(lenet, L, True) == runs(lenet, 1, False)
     assert runs(lenet, L, True) == ["Conv2d 3→5 + ReLU + MaxPool2d 2", "Conv2d 5→7 + ReLU + MaxPool2d 2", "Flatten"]
     assert runs(normalised, 1, False) == ["Conv2d 3→6 + BatchNorm2d + ReLU", "Conv2d 6→6 + BatchNorm2d + MaxPool2d 2"]
+    if L > 1:  # few images to train with are cut into patches, each direction in its own way
+        assert runs(lenet, 1, True)[:4] == ["Conv2d 3→5", "ReLU", "MaxPool2d", "Conv2d 5→7"]
     # Training normalises by the batch, in lanes as long as these are full.
     alone = ["Conv2d 3→6", "BatchNorm2d + ReLU", "Conv2d 6→6", "BatchNorm2d"]
     assert runs(normalised, L, True) == [*alone, "MaxPool2d", "lanes → NCHW"]

@@ -172,7 +172,7 @@ static void FN(panels_row)(const FN(panels) * v, const FN(panels_place) * at, pt
 }
 
 /* A task's rows through the sink, from a strip [output channel][row][cols][L] with `channel` elements of each. */
-static void FN(panels_finish)(const FN(panels) * v, const FN(panels_place) * at, const REAL *strip, ptrdiff_t channel,
+static void FN(panels_finish)(const FN(panels) * v, const FN(panels_place) * at, REAL *strip, ptrdiff_t channel,
                               ptrdiff_t cols) {
     const FN(conv) *c = v->conv;
     const ptrdiff_t begin = FN(block_at)(v, at->block), end = FN(block_at)(v, at->end);
