@@ -127,35 +127,41 @@ void KERNEL(sum_windows)(REAL *y, const REAL *x, const FN(cnn_windows) * p) {
 #undef TAP
 #undef POSITION
 
-/* Where the window is the plane: no lane layout is needed. Sums of LANES planes' lanes are taken at once; a few planes'
- * vectors are added up side by side, as many as hide the latency of additions. */
+/* Where the window is the plane: no lane layout is needed. Sums of LANES planes' lanes are taken at once. A few planes are
+ * added up side by side, as many as hide the latency of additions, and become one vector while they are in registers. */
 #define MEAN_PLANES (LANES < 4 ? LANES : 4)
+#define MEAN_GROUPS (LANES / MEAN_PLANES)
+
+/* Sums of n neighbouring lanes each, of n = 1, 2 or 4 vectors in turn. */
+static INLINE vec FN(sums_of)(const vec *r, const int n) {
+    if (n == 1) return r[0];
+    return n == 2 ? vec_sum_pairs(r[0], r[1]) : vec_sum_pairs(vec_sum_pairs(r[0], r[1]), vec_sum_pairs(r[2], r[3]));
+}
 
 void KERNEL(mean_each)(REAL *y, const REAL *x, ptrdiff_t planes, ptrdiff_t size) {
     const ptrdiff_t whole = size / LANES * LANES;
     const int rest = (int)(size - whole);
     for (ptrdiff_t i = 0; i < planes; i += LANES) {
-        const int n = (int)cnn_min(LANES, planes - i);
-        vec sum[LANES];
-        for (int first = 0; first < LANES; first += MEAN_PLANES) {
+        vec group[MEAN_GROUPS];
+        for (int g = 0; g < MEAN_GROUPS; g++) {
             const REAL *from[MEAN_PLANES];
-            vec s[MEAN_PLANES];
+            vec sum[MEAN_PLANES];
             UNROLL for (int l = 0; l < MEAN_PLANES; l++) {
-                from[l] = x + (i + cnn_min(first + l, n - 1)) * size;
-                s[l] = (vec){0};
+                from[l] = x + cnn_min(i + g * MEAN_PLANES + l, planes - 1) * size;
+                sum[l] = rest ? vec_load_part(from[l] + whole, rest) : (vec){0};
             }
             for (ptrdiff_t j = 0; j < whole; j += LANES)
-                UNROLL for (int l = 0; l < MEAN_PLANES; l++) s[l] += vec_load(from[l] + j);
-            UNROLL for (int l = 0; l < MEAN_PLANES; l++)
-                sum[first + l] = rest ? s[l] + vec_load_part(from[l] + whole, rest) : s[l];
+                UNROLL for (int l = 0; l < MEAN_PLANES; l++) sum[l] += vec_load(from[l] + j);
+            group[g] = FN(sums_of)(sum, MEAN_PLANES);
         }
-        const vec mean = vec_sum_each(sum) / vec_set1((REAL)size);
-        if (n == LANES) vec_store(y + i, mean);
-        else vec_store_part(y + i, mean, n);
+        const vec mean = FN(sums_of)(group, MEAN_GROUPS) / vec_set1((REAL)size);
+        if (i + LANES <= planes) vec_store(y + i, mean);
+        else vec_store_part(y + i, mean, (int)(planes - i));
     }
 }
 
 #undef MEAN_PLANES
+#undef MEAN_GROUPS
 
 void KERNEL(mean_each_grad)(REAL *dx, const REAL *dy, ptrdiff_t planes, ptrdiff_t size) {
     for (ptrdiff_t i = 0; i < planes; i++) {

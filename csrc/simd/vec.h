@@ -16,6 +16,7 @@
  *   ivec_load, ivec_store     any address that REAL_INT may have
  *   ivec_load/store_bytes     lanes of 0 to 255, as LANES bytes
  *   vec_transpose(r)          LANES vectors as a matrix, transposed in place
+ *   vec_sum_pairs(a, b)       sums of neighbouring lanes: of a, then of b
  *   vec_sum_each(r)           lane i of the result is the sum of the lanes of r[i], in a fixed order
  *   vec_sum(v)                sum of the lanes, in a fixed order
  *   vec_stream(p, v)          store past the caches, p on a multiple of a vector; vec_fence() before others may read it.
@@ -49,6 +50,7 @@ typedef REAL_INT FN(ivec_mem) __attribute__((vector_size(SIMD_BYTES), aligned(RE
 #define ivec_load_bytes FN(ivec_load_bytes)
 #define ivec_store_bytes FN(ivec_store_bytes)
 #define vec_transpose FN(vec_transpose)
+#define vec_sum_pairs FN(vec_sum_pairs)
 #define vec_sum_each FN(vec_sum_each)
 #define vec_sum FN(vec_sum)
 #define vec_stream FN(vec_stream)
@@ -152,10 +154,11 @@ static INLINE void vec_transpose(vec r[LANES]) {
 }
 #endif
 
+static INLINE vec vec_sum_pairs(vec a, vec b) { return vec_even(a, b) + vec_odd(a, b); }
+
 static INLINE vec vec_sum_each(vec r[LANES]) {
     UNROLL for (int half = LANES / 2; half > 0; half /= 2)
-        UNROLL for (int i = 0; i < half; i++)
-            r[i] = vec_zip_lo(r[i], r[i + half]) + vec_zip_hi(r[i], r[i + half]);
+        UNROLL for (int i = 0; i < half; i++) r[i] = vec_sum_pairs(r[2 * i], r[2 * i + 1]);
     return r[0];
 }
 
