@@ -147,6 +147,13 @@ def test_pool2d_output_shape() -> None:
         pool2d_windows((4, 3), padding=(2, 2))
 
 
+def test_what_equals_a_setting_that_was_kept_is_still_no_setting() -> None:
+    assert pool2d_windows((1, 1), padding=0) is pool2d_windows([1, 1], padding=[0, 0])
+    for wrong in ((True, 1), (1.0, 1.0)):
+        with pytest.raises(ConfigError, match="expected an int"):
+            pool2d_windows(wrong)
+
+
 def test_multiply_adds() -> None:
     assert conv2d_multiply_adds((3, 32, 32), (10, 3, 5, 5), padding=2) == 768_000
     assert conv2d_multiply_adds((2, 3, 32, 32), (10, 3, 5, 5), padding=2) == 2 * 768_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,12 +13,14 @@ from cnnlib.functional.shared import instance
 from cnnlib.reference import Array
 from cnnlib.shapes import IntPair, PoolAxis, PoolPadding, pool2d_windows
 from cnnlib.shapes.pooling import pooled_shape
+from cnnlib.shapes.sizes import image_shape
 
 __all__ = [
     "avg_pool2d",
     "avg_pool2d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "pool_call",
     "pool_options",
     "undilated",
 ]
@@ -34,6 +37,14 @@ def pool_options(
     """Return what a kernel is told of a pool: its windows, what its average counts, and how its arrays lie."""
     kernels, strides, befores, afters, _ = zip(*axes, strict=True)
     return *kernels, *strides, *befores, *afters, int(count_include_pad), int(lanes)
+
+
+@lru_cache(maxsize=256)  # what calls that are alike have in common
+def pool_call(
+    x_shape: tuple[int, ...], axes: tuple[PoolAxis, PoolAxis], ceil_mode: bool, count_include_pad: bool = False
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return a pool's output shape and the options of its kernel; raises ShapeError if no window fits."""
+    return pooled_shape(x_shape, axes, ceil_mode), pool_options(axes, count_include_pad)
 
 
 def max_pool2d(
@@ -59,10 +70,11 @@ def max_pool2d(
     x = as_array(x, "x", 4)
     settings = kernel_size, stride, padding, dilation, flag(ceil_mode, "ceil_mode")
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
-    result = output(out, "out", pooled_shape(x.shape, axes, settings[-1]), x)
+    shape, options = pool_call(x.shape, axes, settings[-1])
+    result = output(out, "out", shape, x)
     if not undilated(axes):
         return reference.max_pool2d(x, *settings, out=result)
-    instance(_kernels.max_pool2d_forward, x)(result, None, x, pool_options(axes))
+    instance(_kernels.max_pool2d_forward, x)(result, None, x, options)
     return result
 
 
@@ -88,12 +100,12 @@ def max_pool2d_backward(
     grad_output = as_array(grad_output, "grad_output", 4, x)
     settings = kernel_size, stride, padding, dilation, flag(ceil_mode, "ceil_mode")
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
-    shape = pooled_shape(x.shape, axes, settings[-1])
+    shape, options = pool_call(x.shape, axes, settings[-1])
     expect_shape(grad_output, "grad_output", shape, f"max_pool2d's output for x {x.shape}")
     result = output(out, "out", x.shape, grad_output, x)
     if not undilated(axes):
         return reference.max_pool2d_backward(grad_output, x, *settings, out=result)
-    instance(_kernels.max_pool2d_grad, x)(result, grad_output, x, None, pool_options(axes))
+    instance(_kernels.max_pool2d_grad, x)(result, grad_output, x, None, options)
     return result
 
 
@@ -118,11 +130,12 @@ def avg_pool2d(
     x = as_array(x, "x", 4)
     count_include_pad, ceil_mode = flag(count_include_pad, "count_include_pad"), flag(ceil_mode, "ceil_mode")
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
-    result = output(out, "out", pooled_shape(x.shape, axes, ceil_mode), x)
+    shape, options = pool_call(x.shape, axes, ceil_mode, count_include_pad)
+    result = output(out, "out", shape, x)
     if not undilated(axes):
         settings = kernel_size, stride, padding, count_include_pad, ceil_mode, dilation
         return reference.avg_pool2d(x, *settings, out=result)
-    instance(_kernels.avg_pool2d_forward, x)(result, x, pool_options(axes, count_include_pad))
+    instance(_kernels.avg_pool2d_forward, x)(result, x, options)
     return result
 
 
@@ -146,14 +159,14 @@ def avg_pool2d_backward(
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
     """
     grad_output = as_array(grad_output, "grad_output", 4)
-    x_shape = x.shape if isinstance(x, np.ndarray) else x
+    x_shape = x.shape if isinstance(x, np.ndarray) else image_shape(x, "x")
     count_include_pad, ceil_mode = flag(count_include_pad, "count_include_pad"), flag(ceil_mode, "ceil_mode")
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
-    shape = pooled_shape(x_shape, axes, ceil_mode)
+    shape, options = pool_call(x_shape, axes, ceil_mode, count_include_pad)
     expect_shape(grad_output, "grad_output", shape, f"avg_pool2d's output for x {x_shape}")
     result = output(out, "out", x_shape, grad_output)
     if not undilated(axes):
         settings = kernel_size, stride, padding, count_include_pad, ceil_mode, dilation
         return reference.avg_pool2d_backward(grad_output, x_shape, *settings, out=result)
-    instance(_kernels.avg_pool2d_grad, grad_output)(result, grad_output, pool_options(axes, count_include_pad))
+    instance(_kernels.avg_pool2d_grad, grad_output)(result, grad_output, options)
     return result

@@ -10,10 +10,11 @@ import numpy as np
 from cnnlib import _kernels
 from cnnlib.arrays import as_array, expect_shape, flag, output
 from cnnlib.errors import ConfigError, DTypeError, ShapeError
-from cnnlib.functional.pooling import pool_options, undilated
+from cnnlib.functional.pooling import pool_call, undilated
 from cnnlib.functional.shared import instance
 from cnnlib.reference import Array
-from cnnlib.shapes import IntPair, PoolPadding, pool2d_output_shape, pool2d_windows
+from cnnlib.shapes import IntPair, PoolAxis, PoolPadding, pool2d_windows
+from cnnlib.shapes.sizes import image_shape
 
 __all__ = ["MOST_POSITIONS", "max_pool2d_winners", "max_pool2d_winners_backward"]
 
@@ -41,10 +42,10 @@ def max_pool2d_winners(
     [[[[3.0]]]]
     """
     x = as_array(x, "x", 4)
-    shape = pool2d_output_shape(x.shape, kernel_size, stride, padding, dilation, flag(ceil_mode, "ceil_mode"))
+    axes = _windows(kernel_size, stride, padding, dilation)
+    shape, options = pool_call(x.shape, axes, flag(ceil_mode, "ceil_mode"))
     result = output(out, "out", shape, x)
-    options = _winner_options(kernel_size, stride, padding, dilation)
-    winners = np.empty(_winners(x.shape, result.shape, x.dtype), np.uint8)
+    winners = np.empty(_winners(x.shape, shape, x.dtype), np.uint8)
     instance(_kernels.max_pool2d_forward, x)(result, winners, x, options)
     return result, winners
 
@@ -68,10 +69,10 @@ def max_pool2d_winners_backward(
     [[0.0, 5.0], [0.0, 0.0]]
     """
     grad_output = as_array(grad_output, "grad_output", 4)
-    shape = pool2d_output_shape(x_shape, kernel_size, stride, padding, dilation, flag(ceil_mode, "ceil_mode"))
+    x_shape, axes = image_shape(x_shape, "x"), _windows(kernel_size, stride, padding, dilation)
+    shape, options = pool_call(x_shape, axes, flag(ceil_mode, "ceil_mode"))
     expect_shape(grad_output, "grad_output", shape, f"max_pool2d's output for x {x_shape}")
     result = output(out, "out", x_shape, grad_output)
-    options = _winner_options(kernel_size, stride, padding, dilation)
     if not isinstance(winners, np.ndarray) or winners.dtype != np.uint8 or not winners.flags.c_contiguous:
         raise DTypeError("winners are not the array of bytes that max_pool2d_winners returned")
     if winners.shape != (_winners(x_shape, shape, grad_output.dtype),):
@@ -86,13 +87,13 @@ def _winners(x_shape: Sequence[int], shape: Sequence[int], dtype: np.dtype[Any])
     return -(-x_shape[0] * x_shape[1] // lanes) * lanes * shape[2] * shape[3]
 
 
-def _winner_options(
+def _windows(
     kernel_size: IntPair, stride: IntPair | None, padding: PoolPadding, dilation: IntPair
-) -> tuple[int, ...]:
+) -> tuple[PoolAxis, PoolAxis]:
     axes = pool2d_windows(kernel_size, stride, padding, dilation)
     if axes[0].kernel * axes[1].kernel > MOST_POSITIONS or not undilated(axes):
         raise ConfigError(
             f"kernel_size = {kernel_size}, dilation = {dilation}: winners of more than {MOST_POSITIONS} pixels take "
             "more than bytes, and those of dilated windows are not kept"
         )
-    return pool_options(axes)
+    return axes

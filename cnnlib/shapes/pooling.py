@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,18 +74,31 @@ def pool2d_windows(
     dilations = pair(dilation, "dilation", 1)
     if kernels[0] * kernels[1] > LARGEST_WINDOW:
         raise ConfigError(f"kernel_size = {kernel_size}: a window has at most {LARGEST_WINDOW} pixels")
-    sides = isinstance(padding, (tuple, list)) and len(padding) == 4
-    if sides:
-        top, left, bottom, right = (integer(side, "padding", 0) for side in padding)  # type: ignore[union-attr]
+    sides: tuple[int, ...]
+    if isinstance(padding, (tuple, list)) and len(padding) == 4:
+        sides, each = tuple(integer(side, "padding", 0) for side in padding), True
     else:
-        top, left = bottom, right = pair(padding, "padding")
-    height = PoolAxis(kernels[0], strides[0], top, bottom, dilations[0])
-    width = PoolAxis(kernels[1], strides[1], left, right, dilations[1])
-    for axis in (height, width):
-        if sides and max(axis.before, axis.after) >= axis.reach:
+        sides, each = pair(padding, "padding") * 2, False
+    windows = _windows(kernels, strides, sides, dilations, each)
+    if windows is None:
+        if each:
             raise ConfigError(f"padding = {padding}: each side must be smaller than kernel_size = {kernel_size}")
-        if not sides and 2 * axis.before > axis.reach:
-            raise ConfigError(f"padding = {padding}: a pool's padding is at most half of kernel_size = {kernel_size}")
+        raise ConfigError(f"padding = {padding}: a pool's padding is at most half of kernel_size = {kernel_size}")
+    return windows
+
+
+@lru_cache(maxsize=256)  # every call of a pool asks for them
+def _windows(
+    kernels: tuple[int, int], strides: tuple[int, int], sides: tuple[int, ...], dilations: tuple[int, int], each: bool
+) -> tuple[PoolAxis, PoolAxis] | None:
+    """Return the windows with padding at the sides top, left, bottom, right, or None if it is too much.
+
+    Too much is what a window reaches over, at `each` side by itself, or more than half of that at both.
+    """
+    height, width = (PoolAxis(kernels[i], strides[i], sides[i], sides[i + 2], dilations[i]) for i in range(2))
+    for axis in (height, width):
+        if max(axis.before, axis.after) >= axis.reach if each else 2 * axis.before > axis.reach:
+            return None
     return height, width
 
 
