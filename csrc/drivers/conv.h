@@ -106,27 +106,31 @@ static void FN(conv_halo)(FN(conv) * c) {
 
 /* ---- the choice between tiles and the direct sum ------------------------------------------------------------ */
 
-/* Products of a channel pair in n×n tiles that cover the outputs. */
-static double FN(tile_products)(const cnn_conv2d *p, int n, ptrdiff_t out_h, ptrdiff_t out_w) {
-    const ptrdiff_t m = n + 1 - p->r;
-    return (double)cnn_ceil_div(out_h, m) * (double)cnn_ceil_div(out_w, m) * n * n;
+/* Patches of a forward pass begin at even places, whole tiles of m×m apart: a 2×2 pool may be fused, and changes no bits. */
+static ptrdiff_t FN(patch_step)(ptrdiff_t m, int gradient) { return gradient || m % 2 == 0 ? m : 2 * m; }
+
+/* Tiles of m×m outputs, in vectors of lanes, once the outputs are cut into patches. */
+static double FN(tile_count)(const FN(edge) * out, ptrdiff_t m, int gradient, int whole) {
+    const ptrdiff_t L = FN(cnn_kernels)()->lanes, step = FN(patch_step)(m, gradient);
+    FN(edge) e = *out;
+    FN(choose_grid)(L, step, step, whole, &e);
+    return (double)cnn_ceil_div(FN(edge_items)(&e), L) * (double)(cnn_ceil_div(e.step_h, m) * cnn_ceil_div(e.step_w, m));
 }
 
-/* Winograd's tile size for a convolution of this many outputs, or 0: the direct sum is less work. By multiply-adds (a
+/* Winograd's tile size for a convolution with these outputs, or 0: the direct sum is less work. By multiply-adds (a
  * vector load or store counted as one): `products` those of a pair of pixels, `moves` what comes with each tile.
- * A function of the sizes and the instruction set alone, so that the same problem takes the same way everywhere.
- * Few images are cut into patches, for which odd tiles are wasteful. */
-static int FN(tile_size)(const cnn_conv2d *p, double direct, double products, double moves, ptrdiff_t out_h, ptrdiff_t out_w,
-                         int even) {
+ * A function of the sizes and the instruction set alone, so that the same problem takes the same way everywhere. */
+static int FN(tile_size)(const cnn_conv2d *p, const FN(edge) * out, int gradient, int whole, double direct, double products,
+                         double moves) {
     const char *algorithm = cnn_get_algorithm();
     if (p->r != p->s || (p->r != 3 && p->r != 5) || p->stride_h != 1 || p->stride_w != 1 || p->dilation_h != 1 ||
         p->dilation_w != 1 || !strcmp(algorithm, "direct"))
         return 0;
-    double least = 0.9 * (double)(out_h * out_w) * (double)(p->r * p->s) * direct;
+    double least = 0.9 * FN(tile_count)(out, 1, 1, whole) * (double)(p->r * p->s) * direct;
     int best = 0;
     for (int n = 6; n <= 8; n++) {
-        if ((n == 7 && (even || p->r == 3)) || (n == 8 && strcmp(algorithm, "fast"))) continue;
-        const double cost = FN(tile_products)(p, n, out_h, out_w) * (products + moves);
+        if ((n == 7 && p->r == 3) || (n == 8 && strcmp(algorithm, "fast"))) continue;
+        const double cost = FN(tile_count)(out, n + 1 - p->r, gradient, whole) * n * n * (products + moves);
         if (cost >= least) continue;
         least = cost;
         best = n;

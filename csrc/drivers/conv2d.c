@@ -49,16 +49,17 @@ static void FN(tell_pointwise)(cnn_conv2d *p, cnn_conv2d_fusion *f) {
     f->x_lanes = f->y_lanes = 1;
 }
 
-static int FN(conv_tile)(const cnn_conv2d *p, ptrdiff_t cin, ptrdiff_t cout, ptrdiff_t out_h, ptrdiff_t out_w, ptrdiff_t L) {
-    const double in = (double)cin, out = (double)cout;
-    return FN(tile_size)(p, in * out, in * out, 5 * in + 8 * out, out_h, out_w, 2 * p->n <= L);
+static int FN(conv_tile)(const cnn_conv2d *p, int gradient, int whole) {
+    const double c = (double)(p->c / p->groups), k = (double)(p->k / p->groups);
+    const FN(edge) y = {.images = p->n, .h = p->oh, .w = p->ow}, x = {.images = p->n, .h = p->h, .w = p->w};
+    return FN(tile_size)(p, gradient ? &x : &y, gradient, whole, c * k, c * k, gradient ? 7 * k + 12 * c : 7 * c + 12 * k);
 }
 
 /* Chooses the way and decides how the work is cut. Lane layout and fused gradients want whole images in the lanes. */
 ONCE static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradient, int whole) {
     FN(conv) *c = &v->conv;
     const ptrdiff_t L = c->table->lanes;
-    v->by_tiles = FN(conv_tile)(p, c->cin, c->cout, c->grid.h, c->grid.w, L);
+    v->by_tiles = FN(conv_tile)(p, gradient, whole);
     v->tiles.n = v->by_tiles;
     v->tiles.frequencies = v->tiles.n * v->tiles.n;
     v->tiles.taps = (int)p->r;
@@ -66,8 +67,8 @@ ONCE static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradi
     v->tiles.m = v->tiles.n + 1 - p->r;
     const ptrdiff_t pool = c->to.pool ? 2 : 1;
     v->panels.strided = !gradient && FN(strided_pays)(p, c->cin, c->cout);
-    const ptrdiff_t least_h = v->by_tiles ? v->tiles.m : v->panels.strided ? 2 : gradient ? p->stride_h * pool : pool;
-    const ptrdiff_t least_w = v->by_tiles ? v->tiles.m : v->panels.strided ? 2 : gradient ? p->stride_w * pool : pool;
+    const ptrdiff_t least = v->by_tiles ? FN(patch_step)(v->tiles.m, gradient) : v->panels.strided ? 2 : pool;
+    const ptrdiff_t least_h = gradient ? p->stride_h * least : least, least_w = gradient ? p->stride_w * least : least;
     FN(choose_grid)(L, least_h, least_w, whole, &c->grid);
     c->from.edge.grid_h = c->to.edge.grid_h = c->grid.grid_h;
     c->from.edge.grid_w = c->to.edge.grid_w = c->grid.grid_w;
@@ -89,7 +90,8 @@ ONCE const char *FN(cnn_conv2d_way)(const cnn_conv2d *sizes, const cnn_conv2d_fu
     if (FN(depthwise_pays)(p, f)) return "depthwise";
     const ptrdiff_t cin = p->c / p->groups, cout = p->k / p->groups;
     const ptrdiff_t L = FN(cnn_kernels)()->lanes;
-    const int n = gradient ? FN(conv_tile)(p, cout, cin, p->h, p->w, L) : FN(conv_tile)(p, cin, cout, p->oh, p->ow, L);
+    const int lanes = f->x_lanes || f->y_lanes;
+    const int n = FN(conv_tile)(p, gradient, lanes || (gradient && (f->relu || f->pool)));
     if (!gradient && FN(unfolding_pays)(p, f, L, n)) return "unfolded";
     if (!gradient) FN(tell_pointwise)(p, f);
     if (!n && !gradient && FN(pixels_pay)(p, f, L)) return "pixels";
@@ -145,7 +147,7 @@ ONCE cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, 
     cnn_clip_strides(p);
     if (FN(depthwise_pays)(p, f)) return FN(depthwise_forward)(y, x, w, b, scale, p, f);
     const ptrdiff_t L = FN(cnn_kernels)()->lanes;
-    const int n = FN(conv_tile)(p, p->c / p->groups, p->k / p->groups, p->oh, p->ow, L);
+    const int whole = f->x_lanes || f->y_lanes || winner, n = FN(conv_tile)(p, 0, whole);
     if (!winner && FN(unfolding_pays)(p, f, L, n)) return FN(unfolded_forward)(y, x, w, b, scale, p, f);
     FN(tell_pointwise)(p, f);
     FN(conv_pass) v = {.conv = {.w = w, .bias = scale ? NULL : b, .from = {.x = x},
@@ -155,6 +157,6 @@ ONCE cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, 
         FN(pixels) pixels = {.conv = v.conv};
         return FN(pixels_forward)(&pixels, p);
     }
-    FN(conv_size)(&v, p, 0, f->x_lanes || f->y_lanes || winner);
+    FN(conv_size)(&v, p, 0, whole);
     return FN(conv_alone)(&v);
 }

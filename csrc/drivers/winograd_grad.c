@@ -222,6 +222,6 @@ static void FN(wino_grad_finish)(FN(wino_grad) * g, int threads) {
 static int FN(wino_grad_tile)(const FN(cnn_table) * t, const cnn_conv2d *p) {
     const ptrdiff_t L = t->lanes, cin = p->c / p->groups, cout = p->k / p->groups;
     const double in = (double)(cnn_ceil_div(cin, L) * L), out = (double)(cnn_ceil_div(cout, L) * L);
-    return FN(tile_size)(p, (double)(cin * cout), cnn_min((double)cin * out, (double)cout * in), 10 * (in + out), p->oh, p->ow,
-                         0);
+    const FN(edge) dy = {.images = p->n, .h = p->oh, .w = p->ow};
+    return FN(tile_size)(p, &dy, 1, 1, (double)(cin * cout), cnn_min((double)cin * out, (double)cout * in), 10 * (in + out));
 }
