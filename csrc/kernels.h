@@ -100,8 +100,10 @@ typedef struct {
     /* The same of differences */                                                                                   \
     K(panel_differences, (REAL *panel, const REAL *x, const FN(cnn_difference) *term, ptrdiff_t terms, ptrdiff_t channels, \
                           ptrdiff_t x_c, ptrdiff_t x_p, int count))                                                 \
-    /* y[r*y_r + (2*i + q)*L + l] = sum over a, b < 2: sums[(3*(r + a) + q + b)*sums_s + i*L + l]; r, q < 2, i < count */ \
-    K(strided_output, (REAL *y, ptrdiff_t y_r, const REAL *sums, ptrdiff_t sums_s, ptrdiff_t count))                \
+    /* y[r*y_r + (2*i + q)*y_q + l] = sum over a < high - 1, b < wide - 1: sums[(wide*(r + a) + q + b)*sums_s + i*L + l];  \
+     * r, q < 2, i < count; high and wide are 2 or 3 */                                                             \
+    K(strided_output, (REAL *y, ptrdiff_t y_r, ptrdiff_t y_q, const REAL *sums, ptrdiff_t sums_s, int high, int wide, \
+                       ptrdiff_t count))                                                                            \
     /* y[q*L + l] = the largest of lane l of the 2 x 2 positions at x + 2*q*L, its rows `pitch` positions apart, and 0   \
      * instead of what is negative if relu; q < count; y may be x. winner, if not NULL: its place 0 ... 3 in the window,  \
      * row by row, 255 where relu shut it off. */                                                                   \

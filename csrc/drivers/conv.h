@@ -104,6 +104,14 @@ static void FN(conv_halo)(FN(conv) * c) {
     e->cols = e->left + c->col.in + right;
 }
 
+/* How strided.c cuts an axis: tiles of `outputs` outputs, their sources `step` pixels apart, are made of sums of products. */
+typedef struct {
+    ptrdiff_t outputs, step;
+    int weights;                    /* sums with weights of their own: what comes after has those of the last */
+    int begin[6];                   /* of each sum: its first product */
+    int pixel[5], minus[5], tap[5]; /* of each product: what it reads; from there to what is subtracted, or 0; its weight */
+} FN(strided_way);
+
 /* ---- the choice between tiles and the direct sum ------------------------------------------------------------ */
 
 /* Patches of a forward pass begin at even places, whole tiles of m×m apart: a 2×2 pool may be fused, and changes no bits. */

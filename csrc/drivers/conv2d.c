@@ -66,8 +66,8 @@ ONCE static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradi
     v->tiles.flip = gradient;
     v->tiles.m = v->tiles.n + 1 - p->r;
     const ptrdiff_t pool = c->to.pool ? 2 : 1;
-    v->panels.strided = !gradient && FN(strided_pays)(p, c->cin, c->cout);
-    const ptrdiff_t least = v->by_tiles ? FN(patch_step)(v->tiles.m, gradient) : v->panels.strided ? 2 : pool;
+    const FN(strided_way) *strided = v->panels.strided = FN(strided_pays)(p, c->cin, c->cout, gradient);
+    const ptrdiff_t least = v->by_tiles ? FN(patch_step)(v->tiles.m, gradient) : strided ? 2 : pool;
     const ptrdiff_t least_h = gradient ? p->stride_h * least : least, least_w = gradient ? p->stride_w * least : least;
     FN(choose_grid)(L, least_h, least_w, whole, &c->grid);
     c->from.edge.grid_h = c->to.edge.grid_h = c->grid.grid_h;
@@ -79,7 +79,7 @@ ONCE static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradi
         v->threads = FN(wino_size)(&v->tiles, c);
     } else {
         FN(conv_halo)(c);
-        if (v->panels.strided) FN(strided_halo)(c);
+        if (strided) FN(strided_halo)(c, strided);
         v->threads = FN(panels_size)(&v->panels, c);
     }
 }
@@ -95,7 +95,7 @@ ONCE const char *FN(cnn_conv2d_way)(const cnn_conv2d *sizes, const cnn_conv2d_fu
     if (!gradient && FN(unfolding_pays)(p, f, L, n)) return "unfolded";
     if (!gradient) FN(tell_pointwise)(p, f);
     if (!n && !gradient && FN(pixels_pay)(p, f, L)) return "pixels";
-    if (!gradient && FN(strided_pays)(p, cin, cout)) return "tiles 5×5";
+    if (FN(strided_pays)(p, gradient ? cout : cin, gradient ? cin : cout, gradient)) return "tiles 5×5";
     return n == 6 ? "tiles 6×6" : n == 7 ? "tiles 7×7" : n == 8 ? "tiles 8×8" : "direct";
 }
 

@@ -10,7 +10,7 @@ typedef struct {
     FN(conv) * conv;
     int in_place; /* outputs go where they belong: in lanes, and nothing follows */
     int straight; /* panels would not pay: too few blocks of outputs read them */
-    int strided;  /* by strided.c instead of panels_task */
+    const FN(strided_way) * strided; /* by strided.c instead of panels_task; or NULL */
     ptrdiff_t blocks, height, higher; /* of output channels; rows of a block, and how many blocks have one more */
     ptrdiff_t phases_h, phases_w, strip, strips, span, spans, chunk, chunks; /* span: columns of a strip */
     REAL *packed, *scratch;
@@ -19,8 +19,8 @@ typedef struct {
 } FN(panels);
 
 /* strided.c */
-#define STRIDED_PRODUCTS 25
-#define STRIDED_SUMS 9
+#define STRIDED_SUMS 9 /* most that are at hand at a time */
+static ptrdiff_t FN(strided_products)(const FN(strided_way) * way);
 static void FN(strided_pack)(const void *context, ptrdiff_t task, int thread);
 static void FN(strided_task)(const void *context, ptrdiff_t task, int thread);
 
@@ -220,22 +220,22 @@ static int FN(panels_size)(FN(panels) * v, FN(conv) * c) {
     const double work = (double)items * (double)c->groups * (double)c->cout * (double)c->cin * (double)area *
                         (double)cnn_min(c->row.out * c->col.out, c->row.in * c->col.in);
     const int threads = cnn_threads_for(work / 4);
-    /* As many whole rows as fit; else parts of two rows (which pooling needs), and of the outputs. */
-    const ptrdiff_t least = cnn_min(2, c->row.out), row_bytes = v->blocks * mb * c->col.out * L * size;
-    v->strip = cnn_min(c->row.out, cnn_max(least, STRIP_BYTES / row_bytes / 2 * 2));
+    /* As many whole rows as fit; else parts of two rows (which pooling needs), or of a tile's, and of the outputs. */
+    const ptrdiff_t unit = v->strided ? v->strided->outputs : 2, row_bytes = v->blocks * mb * c->col.out * L * size;
+    v->strip = cnn_min(c->row.out, cnn_max(1, STRIP_BYTES / row_bytes / unit) * unit);
     v->spans = cnn_min(cnn_ceil_div(c->col.out, 8 * table->gemm_nb), cnn_ceil_div(v->strip * row_bytes, 2 * STRIP_BYTES));
-    v->span = cnn_ceil_div(cnn_ceil_div(c->col.out, v->spans), 2) * 2;
+    v->span = cnn_ceil_div(cnn_ceil_div(c->col.out, v->spans), unit) * unit;
     v->spans = cnn_ceil_div(c->col.out, v->span);
     v->strips = cnn_ceil_div(c->row.out, v->strip);
     const ptrdiff_t units = cnn_ceil_div(items, L) * c->groups * v->strips * v->spans;
     const ptrdiff_t few = cnn_ceil_div(threads > 1 ? threads * TASKS_PER_THREAD : 1, units);
-    const ptrdiff_t large = cnn_ceil_div(v->strip * row_bytes / v->spans, 4 * STRIP_BYTES);
+    const ptrdiff_t large = cnn_ceil_div(v->strip * row_bytes / v->spans, 2 * unit * STRIP_BYTES);
     v->chunk = cnn_ceil_div(v->blocks, cnn_min(v->blocks, cnn_max(few, large)));
     v->chunks = cnn_ceil_div(v->blocks, v->chunk);
     v->straight = v->chunk <= STRAIGHT_BLOCKS;
     v->in_place = c->to.edge.lanes && !c->to.scale && !c->to.pool && !c->to.relu;
     const ptrdiff_t panel = cnn_max(PANEL_BYTES / size, area * table->gemm_nb * L);
-    const ptrdiff_t strip = cnn_ceil_div(v->strip, 2) * 2 * v->span + (v->strided ? STRIDED_SUMS * table->gemm_nb : 0);
+    const ptrdiff_t strip = cnn_ceil_div(v->strip, unit) * unit * v->span + (v->strided ? STRIDED_SUMS * table->gemm_nb : 0);
     v->scratch_size = v->chunk * mb * strip * L + panel;
     v->taps_size = area;
     return threads;
@@ -243,7 +243,7 @@ static int FN(panels_size)(FN(panels) * v, FN(conv) * c) {
 
 static void FN(panels_carve)(FN(panels) * v, cnn_carver *carver, int threads) {
     const FN(conv) *c = v->conv;
-    const ptrdiff_t products = v->strided ? STRIDED_PRODUCTS : c->row.taps * c->col.taps;
+    const ptrdiff_t products = v->strided ? FN(strided_products)(v->strided) : c->row.taps * c->col.taps;
     v->packed = cnn_carve(carver, c->groups * v->blocks * c->cin * products * c->table->gemm_mb, sizeof(REAL));
     v->scratch = cnn_carve(carver, threads * v->scratch_size, sizeof(REAL));
     v->taps = cnn_carve(carver, threads * v->taps_size, sizeof(ptrdiff_t));

@@ -81,16 +81,18 @@ void KERNEL(panel_differences)(REAL *panel, const REAL *x, const FN(cnn_differen
         }
 }
 
-void KERNEL(strided_output)(REAL *y, ptrdiff_t y_r, const REAL *sums, ptrdiff_t sums_s, ptrdiff_t count) {
-    for (ptrdiff_t i = 0; i < count; i++, y += 2 * LANES, sums += LANES) {
+void KERNEL(strided_output)(REAL *y, ptrdiff_t y_r, ptrdiff_t y_q, const REAL *sums, ptrdiff_t sums_s, int high, int wide,
+                            ptrdiff_t count) {
+    for (ptrdiff_t i = 0; i < count; i++, y += 2 * y_q, sums += LANES) {
         vec pair[3][2];
         UNROLL for (int r = 0; r < 3; r++) {
-            const REAL *at = sums + 3 * r * sums_s;
-            const vec middle = vec_load(at + sums_s);
-            pair[r][0] = vec_load(at) + middle;
-            pair[r][1] = vec_load(at + 2 * sums_s) + middle;
+            const REAL *at = sums + wide * cnn_min(r, high - 1) * sums_s;
+            pair[r][0] = vec_load(at);
+            pair[r][1] = vec_load(at + (wide - 1) * sums_s);
+            if (wide > 2) UNROLL for (int q = 0; q < 2; q++) pair[r][q] += vec_load(at + sums_s);
         }
         UNROLL for (int r = 0; r < 2; r++)
-            UNROLL for (int q = 0; q < 2; q++) vec_store(y + r * y_r + q * LANES, pair[r][q] + pair[r + 1][q]);
+            UNROLL for (int q = 0; q < 2; q++)
+                vec_store(y + r * y_r + q * y_q, high > 2 ? pair[r][q] + pair[r + 1][q] : pair[r][q]);
     }
 }
