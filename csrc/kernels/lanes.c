@@ -6,8 +6,7 @@ void KERNEL(lanes_from_planes)(REAL *dst, const REAL *src, ptrdiff_t stride, int
         for (ptrdiff_t at = 0; at < count; at += LANES) {
             const ptrdiff_t i = cnn_min(at, count - LANES);
             vec r[LANES];
-            UNROLL for (int l = 0; l < LANES; l++) r[l] = vec_load(src + l * stride + i);
-            vec_transpose(r);
+            vec_load_transposed(r, src + i, stride);
             UNROLL for (int j = 0; j < LANES; j++) vec_store(dst + (i + j) * LANES, r[j]);
         }
         return;
@@ -27,8 +26,7 @@ void KERNEL(planes_from_lanes)(REAL *dst, ptrdiff_t stride, int planes, const RE
         for (ptrdiff_t at = 0; at < count; at += LANES) {
             const ptrdiff_t i = cnn_min(at, count - LANES);
             vec r[LANES];
-            UNROLL for (int j = 0; j < LANES; j++) r[j] = vec_load(src + (i + j) * LANES);
-            vec_transpose(r);
+            vec_load_transposed(r, src + i * LANES, LANES);
             UNROLL for (int l = 0; l < LANES; l++) vec_store(dst + l * stride + i, r[l]);
         }
         return;

@@ -16,6 +16,7 @@
  *   ivec_load, ivec_store     any address that REAL_INT may have
  *   ivec_load/store_bytes     lanes of 0 to 255, as LANES bytes
  *   vec_transpose(r)          LANES vectors as a matrix, transposed in place
+ *   vec_load_transposed(r, p, stride)  LANES vectors of memory `stride` apart as a matrix, transposed
  *   vec_sum_pairs(a, b)       sums of neighbouring lanes: of a, then of b
  *   vec_sum_each(r)           lane i of the result is the sum of the lanes of r[i], in a fixed order
  *   vec_sum(v)                sum of the lanes, in a fixed order
@@ -50,6 +51,7 @@ typedef REAL_INT FN(ivec_mem) __attribute__((vector_size(SIMD_BYTES), aligned(RE
 #define ivec_load_bytes FN(ivec_load_bytes)
 #define ivec_store_bytes FN(ivec_store_bytes)
 #define vec_transpose FN(vec_transpose)
+#define vec_load_transposed FN(vec_load_transposed)
 #define vec_sum_pairs FN(vec_sum_pairs)
 #define vec_sum_each FN(vec_sum_each)
 #define vec_sum FN(vec_sum)
@@ -151,6 +153,17 @@ static INLINE void vec_transpose(vec r[LANES]) {
         }
         UNROLL for (int i = 0; i < LANES; i++) r[i] = t[i];
     }
+}
+#endif
+
+#ifdef SIMD_HAS_LOAD_TRANSPOSED
+static INLINE void vec_load_transposed(vec r[LANES], const REAL *p, ptrdiff_t stride) {
+    FN(SIMD_LOAD_TRANSPOSED)(r, p, stride);
+}
+#else
+static INLINE void vec_load_transposed(vec r[LANES], const REAL *p, ptrdiff_t stride) {
+    UNROLL for (int l = 0; l < LANES; l++) r[l] = vec_load(p + l * stride);
+    vec_transpose(r);
 }
 #endif
 

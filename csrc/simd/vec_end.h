@@ -19,6 +19,7 @@
 #undef ivec_load_bytes
 #undef ivec_store_bytes
 #undef vec_transpose
+#undef vec_load_transposed
 #undef vec_sum_pairs
 #undef vec_sum_each
 #undef vec_sum
