@@ -131,7 +131,7 @@ class Convolution(Operation):
         return scale.astype(dtype, copy=False), shift.astype(dtype, copy=False)
 
     def way(self, x: Shape) -> str:
-        """Return how an N × C × H × W is convolved: "direct", "pixels", "unfolded", "depthwise", or in "tiles …"."""
+        """Return how an N × C × H × W is convolved, such as "direct", "pointwise", "tiles 7×7"."""
         return _kernels.conv2d_way(x, self.conv.weight.data.shape, self.options, self.layout, False)
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ from cnnlib.functional.pooling import pool_options
 from cnnlib.selftest.kernels import CURVES
 from cnnlib.shapes import conv2d_output_shape, pair, pool2d_windows
 
-WAYS = {"depthwise", "direct", "pixels", "tiles 5×5", "tiles 6×6", "tiles 7×7", "tiles 8×8", "unfolded"}
+WAYS = {"depthwise", "direct", "pixels", "pointwise", "tiles 5×5", "tiles 6×6", "tiles 7×7", "tiles 8×8", "unfolded"}
 # N, C, H, W, K, kernel, stride, padding, dilation, groups: around vectors and tiles; the last may be fused, too.
 CONVOLUTIONS = (
     (1, 1, 1, 1, 1, 1, 1, 0, 1, 1),
@@ -38,6 +38,7 @@ CONVOLUTIONS = (
     (2, 3, 5, 33, 6, (1, 3), (3, 2), (0, 1), (1, 2), 3),
     (2, 9, 3, 3, 33, 1, 1, 0, 1, 1),
     (3, 5, 4, 8, 17, 1, 1, 0, 1, 1),
+    (3, 5, 9, 7, 17, 1, (2, 3), 0, 1, 1),
     (2, 3, 2, 3, 4, 3, 2, 5, 1, 1),
     (2, 3, 9, 32, 5, 3, 1, 1, 1, 1),
     (3, 2, 6, 31, 5, 3, 1, 1, 1, 1),

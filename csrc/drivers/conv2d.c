@@ -93,6 +93,7 @@ ONCE const char *FN(cnn_conv2d_way)(const cnn_conv2d *sizes, const cnn_conv2d_fu
     const int lanes = f->x_lanes || f->y_lanes;
     const int n = FN(conv_tile)(p, gradient, lanes || (gradient && (f->relu || f->pool)));
     if (!gradient && FN(unfolding_pays)(p, f, L, n)) return "unfolded";
+    if (FN(pointwise_pays)(p, f, gradient)) return "pointwise";
     if (!gradient) FN(tell_pointwise)(p, f);
     if (!n && !gradient && FN(pixels_pay)(p, f, L)) return "pixels";
     if (FN(strided_pays)(p, gradient ? cout : cin, gradient ? cin : cout, gradient)) return "tiles 5×5";
@@ -149,6 +150,11 @@ ONCE cnn_status FN(cnn_conv2d_forward)(REAL *y, uint8_t *winner, const REAL *x, 
     const ptrdiff_t L = FN(cnn_kernels)()->lanes;
     const int whole = f->x_lanes || f->y_lanes || winner, n = FN(conv_tile)(p, 0, whole);
     if (!winner && FN(unfolding_pays)(p, f, L, n)) return FN(unfolded_forward)(y, x, w, b, scale, p, f);
+    if (FN(pointwise_pays)(p, f, 0)) {
+        FN(pointwise) v = {.table = FN(cnn_kernels)(), .p = p, .relu = f->relu, .y = y, .x = x, .w = w, .b = b, .scale = scale,
+                           .depth = p->c / p->groups, .outputs = p->k / p->groups};
+        return FN(pointwise_run)(&v);
+    }
     FN(tell_pointwise)(p, f);
     FN(conv_pass) v = {.conv = {.w = w, .bias = scale ? NULL : b, .from = {.x = x},
                                 .to = {.scale = scale, .shift = b, .relu = f->relu, .pool = f->pool, .y = y, .winner = winner}}};

@@ -14,6 +14,12 @@ static void FN(grad_b_task)(const void *context, ptrdiff_t k, int thread) {
     v->table->sum_planes(v->db + k, v->dy + k * plane, v->p->n, v->p->k * plane, plane);
 }
 
+static void FN(grad_b_run)(REAL *db, const REAL *dy, const cnn_conv2d *p) {
+    const FN(grad_b) b = {FN(cnn_kernels)(), p, db, dy};
+    const double work = (double)p->n * (double)p->k * (double)(p->oh * p->ow);
+    cnn_parallel_for(cnn_threads_for(work / 4), p->k, FN(grad_b_task), &b);
+}
+
 /* dw's way, and whether it reads x as lane planes. */
 typedef struct {
     int by_tiles, reads_planes; /* tiles of this size, or 0 */
@@ -86,6 +92,19 @@ static cnn_status FN(tiles_alone)(FN(wino_grad) * g) {
     return CNN_OK;
 }
 
+/* Each gradient for itself, of 1×1 filters. */
+static cnn_status FN(pointwise_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy, const REAL *x, const REAL *w,
+                                         const cnn_conv2d *p) {
+    const FN(cnn_table) *t = FN(cnn_kernels)();
+    const ptrdiff_t cin = p->c / p->groups, cout = p->k / p->groups;
+    FN(pointwise) of_x = {.table = t, .p = p, .gradient = 1, .y = dx, .x = dy, .w = w, .depth = cout, .outputs = cin};
+    FN(pointwise_dw) of_w = {.table = t, .p = p, .dw = dw, .x = x, .dy = dy, .cin = cin, .cout = cout};
+    cnn_status status = dx ? FN(pointwise_run)(&of_x) : CNN_OK;
+    if (dw && status == CNN_OK) status = FN(pointwise_dw_run)(&of_w);
+    if (db && status == CNN_OK) FN(grad_b_run)(db, dy, p);
+    return status;
+}
+
 ONCE cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL *dy, const REAL *y,
                                         const uint8_t *winner, const REAL *x, const REAL *w, const cnn_conv2d *sizes,
                                         const cnn_conv2d_fusion *fusion) {
@@ -96,6 +115,7 @@ ONCE cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL
         return CNN_BAD_SIZE;
     cnn_clip_strides(p);
     if (FN(depthwise_pays)(p, f)) return FN(depthwise_backward)(dx, dw, db, dy, y, x, w, p, f);
+    if (FN(pointwise_pays)(p, f, 1)) return FN(pointwise_backward)(dx, dw, db, dy, x, w, p);
     FN(tell_pointwise)(p, f);
     const FN(cnn_table) *t = FN(cnn_kernels)();
     const int undone = f->relu || f->pool, whole = undone || f->x_lanes || f->y_lanes || 2 * p->n > t->lanes;
@@ -143,10 +163,6 @@ ONCE cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL
         FN(grad_w_size)(&g.direct, &grid);
         status = FN(grad_run)(&g, NULL, &plain, &grid);
     }
-    if (db && status == CNN_OK) {
-        const FN(grad_b) b = {t, p, db, dy};
-        const double work = (double)p->n * (double)p->k * (double)(p->oh * p->ow);
-        cnn_parallel_for(cnn_threads_for(work / 4), p->k, FN(grad_b_task), &b);
-    }
+    if (db && status == CNN_OK) FN(grad_b_run)(db, dy, p);
     return status;
 }

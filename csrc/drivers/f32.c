@@ -21,6 +21,7 @@
 #include "winograd_grad.c"
 #include "depthwise.c"
 #include "pixels.c"
+#include "pointwise.c"
 #include "unfolded.c"
 #include "conv2d.c"
 #include "conv2d_grad.c"

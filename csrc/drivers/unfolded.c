@@ -103,6 +103,7 @@ ONCE static int FN(unfolding_pays)(const cnn_conv2d *p, const cnn_conv2d_fusion 
     const double in = (double)(p->c / p->groups), out = (double)(p->k / p->groups);
     const double vectors = (double)(p->n * cnn_ceil_div(p->oh * p->ow, L)) * (double)(p->r * p->s) * in;
     if (f->x_lanes || f->y_lanes || 2 * p->n > L || out < UNFOLDED_OUTPUTS ||
+        (p->n > 1 && FN(skips_pixels)(p)) ||
         (p->c / p->groups <= PIXEL_CHANNELS && FN(pixels_pay)(p, f, L)) ||
         vectors * (double)(p->groups * L) * sizeof(REAL) > UNFOLDED_BYTES)
         return 0;
