@@ -16,7 +16,7 @@ typedef struct {
     ptrdiff_t c_i, c_j, x_c, x_p, taps, channels;
 } FN(cnn_tap_tile);
 
-/* x[at] less what is `row`, and what is `col` further, and with both again what is both further; 0: nothing is subtracted. */
+/* x[at] + sign * what is `row` further, and to that, sign * the same `col` further; 0: nothing is added. */
 typedef struct {
     ptrdiff_t at, row, col;
 } FN(cnn_difference);
@@ -97,9 +97,9 @@ typedef struct {
     /* panel[((c*taps + t)*count + i)*L + l] = x[c*x_c + tap[t] + i*x_p + l]; i < count, at most gemm_nb */          \
     K(panel, (REAL *panel, const REAL *x, const ptrdiff_t *tap, ptrdiff_t taps, ptrdiff_t channels, ptrdiff_t x_c,  \
               ptrdiff_t x_p, int count))                                                                            \
-    /* The same of differences */                                                                                   \
+    /* The same of sums of two or four; sign: 1 or -1 */                                                                                 \
     K(panel_differences, (REAL *panel, const REAL *x, const FN(cnn_difference) *term, ptrdiff_t terms, ptrdiff_t channels, \
-                          ptrdiff_t x_c, ptrdiff_t x_p, int count))                                                 \
+                          ptrdiff_t x_c, ptrdiff_t x_p, int count, REAL sign))                                      \
     /* y[r*y_r + (2*i + q)*y_q + l] = sum over a < high - 1, b < wide - 1: sums[(wide*(r + a) + q + b)*sums_s + i*L + l];  \
      * r, q < 2, i < count; high and wide are 2 or 3 */                                                             \
     K(strided_output, (REAL *y, ptrdiff_t y_r, ptrdiff_t y_q, const REAL *sums, ptrdiff_t sums_s, int high, int wide, \

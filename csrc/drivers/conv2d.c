@@ -66,7 +66,7 @@ ONCE static void FN(conv_size)(FN(conv_pass) * v, const cnn_conv2d *p, int gradi
     v->tiles.flip = gradient;
     v->tiles.m = v->tiles.n + 1 - p->r;
     const ptrdiff_t pool = c->to.pool ? 2 : 1;
-    const FN(strided_way) *strided = v->panels.strided = FN(strided_pays)(p, c->cin, c->cout, gradient);
+    const FN(strided_way) *strided = v->panels.strided = FN(strided_pays)(p, gradient, whole, 4, 0);
     const ptrdiff_t least = v->by_tiles ? FN(patch_step)(v->tiles.m, gradient) : strided ? 2 : pool;
     const ptrdiff_t least_h = gradient ? p->stride_h * least : least, least_w = gradient ? p->stride_w * least : least;
     FN(choose_grid)(L, least_h, least_w, whole, &c->grid);
@@ -88,15 +88,14 @@ ONCE const char *FN(cnn_conv2d_way)(const cnn_conv2d *sizes, const cnn_conv2d_fu
     cnn_conv2d told = *sizes, *p = &told;
     cnn_conv2d_fusion fused = *fusion, *f = &fused;
     if (FN(depthwise_pays)(p, f)) return "depthwise";
-    const ptrdiff_t cin = p->c / p->groups, cout = p->k / p->groups;
     const ptrdiff_t L = FN(cnn_kernels)()->lanes;
-    const int lanes = f->x_lanes || f->y_lanes;
-    const int n = FN(conv_tile)(p, gradient, lanes || (gradient && (f->relu || f->pool)));
+    const int whole = f->x_lanes || f->y_lanes || (gradient && (f->relu || f->pool));
+    const int n = FN(conv_tile)(p, gradient, whole);
     if (!gradient && FN(unfolding_pays)(p, f, L, n)) return "unfolded";
     if (FN(pointwise_pays)(p, f, gradient)) return "pointwise";
     if (!gradient) FN(tell_pointwise)(p, f);
     if (!n && !gradient && FN(pixels_pay)(p, f, L)) return "pixels";
-    if (FN(strided_pays)(p, gradient ? cout : cin, gradient ? cin : cout, gradient)) return "tiles 5×5";
+    if (FN(strided_pays)(p, gradient, whole, 4, 0)) return "tiles 5×5";
     return n == 6 ? "tiles 6×6" : n == 7 ? "tiles 7×7" : n == 8 ? "tiles 8×8" : "direct";
 }
 

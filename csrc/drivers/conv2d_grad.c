@@ -30,7 +30,7 @@ typedef struct {
 static void FN(dw_carve)(FN(dw_pass) * v, cnn_carver *carver, int threads) {
     if (v->reads_planes) FN(source_carve)(&v->direct.x, carver, threads);
     if (v->by_tiles) FN(wino_grad_carve)(&v->tiles, carver, threads);
-    else FN(grad_w_carve)(&v->direct, carver);
+    else FN(grad_w_carve)(&v->direct, carver, threads);
 }
 
 /* What lane groups [first, first + count) give. */
@@ -143,7 +143,13 @@ ONCE cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL
             in->edge.rows = in->edge.h;
             in->edge.cols = in->edge.w;
             FN(wino_grad_size)(&g.tiles, p, g.by_tiles, f->x_lanes ? in : NULL, x, undone || f->y_lanes ? from : NULL, dy);
-        } else if (dw) FN(grad_w_size)(&g.direct, &grid);
+        } else if (dw) {
+            FN(grad_w_size)(&g.direct, &grid, 1);
+            if (g.direct.strided) { /* room for the last tiles */
+                from->edge.rows = cnn_max(from->edge.rows, from->edge.top + cnn_ceil_div(p->oh, 2) * 2);
+                from->edge.cols = cnn_max(from->edge.cols, from->edge.left + cnn_ceil_div(p->ow, 2) * 2);
+            }
+        }
         return FN(grad_run)(&g, dx ? &v : NULL, from, &grid);
     }
     /* Few images: each pass cuts patches of its own, or reads the arrays as they are. */
@@ -154,13 +160,14 @@ ONCE cnn_status FN(cnn_conv2d_backward)(REAL *dx, REAL *dw, REAL *db, const REAL
         status = FN(tiles_alone)(&g.tiles);
     } else if (dw && status == CNN_OK) {
         FN(edge) grid = plain.edge;
-        FN(choose_grid)(t->lanes, 1, 1, 0, &grid);
+        const ptrdiff_t step = FN(grad_w_strided)(p, 0) ? 2 : 1;
+        FN(choose_grid)(t->lanes, step, step, 0, &grid);
         plain.x = dy;
         plain.edge = grid;
-        plain.edge.rows = grid.step_h;
-        plain.edge.cols = grid.step_w;
+        plain.edge.rows = cnn_ceil_div(grid.step_h, step) * step;
+        plain.edge.cols = cnn_ceil_div(grid.step_w, step) * step;
         g.direct.dy = &plain;
-        FN(grad_w_size)(&g.direct, &grid);
+        FN(grad_w_size)(&g.direct, &grid, 0);
         status = FN(grad_run)(&g, NULL, &plain, &grid);
     }
     if (db && status == CNN_OK) FN(grad_b_run)(db, dy, p);

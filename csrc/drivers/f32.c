@@ -18,6 +18,7 @@
 #include "strided.c"
 #include "winograd.c"
 #include "grad_w.c"
+#include "strided_grad.c"
 #include "winograd_grad.c"
 #include "depthwise.c"
 #include "pixels.c"

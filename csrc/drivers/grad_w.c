@@ -15,7 +15,19 @@ typedef struct {
     ptrdiff_t cin, cout, columns, strip, strips, units, parts, blocks, first, end; /* [first, end): lane groups at hand */
     REAL *sums;
     ptrdiff_t *taps;
+    int strided; /* by strided_grad.c: strips are of input channels then, and parts of output channels */
+    REAL *scratch;
+    ptrdiff_t scratch_size; /* per thread */
 } FN(grad_w);
+
+/* strided_grad.c */
+#define STRIDED_GRAD_SUMS 16
+static void FN(strided_grad_size)(FN(grad_w) * v);
+static void FN(strided_grad_task)(const void *context, ptrdiff_t task, int thread);
+static void FN(strided_grad_taps)(const void *context, ptrdiff_t k, int thread);
+
+/* Whether images of dy are taken in tiles of 2×2 pixels. */
+static int FN(grad_w_strided)(const cnn_conv2d *p, int whole) { return FN(strided_pays)(p, 0, whole, 10, 64) != NULL; }
 
 /* Cuts the rows of dy down to those that meet the image, not just its padding, through a tap of columns [from, to). */
 static void FN(grad_rows)(const cnn_conv2d *p, ptrdiff_t from, ptrdiff_t to, ptrdiff_t *row, ptrdiff_t *end) {
@@ -74,7 +86,7 @@ static void FN(grad_w_sum)(const void *context, ptrdiff_t task, int thread) {
 #define GRAD_TASKS 64
 
 /* Decides how the work is cut and where x has to lie; `grid` is how dy's images are cut into patches. */
-static void FN(grad_w_size)(FN(grad_w) * v, const FN(edge) * grid) {
+static void FN(grad_w_size)(FN(grad_w) * v, const FN(edge) * grid, int whole) {
     const cnn_conv2d *p = v->p;
     const ptrdiff_t L = v->table->lanes, lane_groups = cnn_ceil_div(FN(edge_items)(grid), L);
     FN(edge) *e = &v->x.edge;
@@ -91,25 +103,36 @@ static void FN(grad_w_size)(FN(grad_w) * v, const FN(edge) * grid) {
     e->left = p->pad_w;
     e->rows = (v->oh - 1) * p->stride_h + (p->r - 1) * p->dilation_h + 1;
     e->cols = (v->ow - 1) * p->stride_w + (p->s - 1) * p->dilation_w + 1;
+    v->blocks = cnn_ceil_div(v->cout, v->table->grad_kb);
+    v->strided = FN(grad_w_strided)(p, whole);
+    if (v->strided) {
+        FN(strided_grad_size)(v);
+        return;
+    }
     v->strip = cnn_min(v->oh, cnn_max(1, GRAD_STRIP_BYTES / (v->table->grad_kb * v->ow * L * (ptrdiff_t)sizeof(REAL))));
     v->strips = cnn_ceil_div(v->oh, v->strip);
     v->units = lane_groups * v->strips;
-    v->blocks = cnn_ceil_div(v->cout, v->table->grad_kb);
     const double dw_bytes = (double)(p->k * v->columns) * sizeof(REAL);
     v->parts = cnn_min(v->units, cnn_ceil_div(GRAD_TASKS, v->blocks * p->groups));
     v->parts = cnn_max(1, cnn_min(v->parts, (ptrdiff_t)(GRAD_PARTS_BYTES / dw_bytes)));
 }
 
-static void FN(grad_w_carve)(FN(grad_w) * v, cnn_carver *carver) {
-    v->sums = cnn_carve(carver, v->parts * v->p->k * v->columns, sizeof(REAL));
+/* Elements of the sums: of `parts` each, or of what strided_grad.c adds up. */
+static ptrdiff_t FN(grad_w_sums)(const FN(grad_w) * v) {
+    return v->p->k * (v->strided ? STRIDED_GRAD_SUMS * v->cin : v->parts * v->columns);
+}
+
+static void FN(grad_w_carve)(FN(grad_w) * v, cnn_carver *carver, int threads) {
+    v->sums = cnn_carve(carver, FN(grad_w_sums)(v), sizeof(REAL));
     v->taps = cnn_carve(carver, v->columns, sizeof(ptrdiff_t));
+    v->scratch = cnn_carve(carver, threads * v->scratch_size, sizeof(REAL));
 }
 
 static void FN(grad_w_begin)(FN(grad_w) * v) {
     const cnn_conv2d *p = v->p;
     const ptrdiff_t area = p->r * p->s;
     const FN(edge) *e = &v->x.edge;
-    memset(v->sums, 0, (size_t)(v->parts * p->k * v->columns) * sizeof(REAL));
+    memset(v->sums, 0, (size_t)FN(grad_w_sums)(v) * sizeof(REAL));
     for (ptrdiff_t i = 0; i < v->columns; i++) {
         const ptrdiff_t c = i / area, r = i % area / p->s, s = i % p->s;
         v->taps[i] = ((c * e->rows + r * p->dilation_h) * e->cols + s * p->dilation_w) * v->table->lanes;
@@ -120,9 +143,13 @@ static void FN(grad_w_begin)(FN(grad_w) * v) {
 static void FN(grad_w_run)(FN(grad_w) * v, ptrdiff_t first, ptrdiff_t end, int threads) {
     v->first = first;
     v->end = end;
-    cnn_parallel_for(threads, v->parts * v->p->groups * v->blocks, FN(grad_w_task), v);
+    const ptrdiff_t strided = STRIDED_GRAD_SUMS * v->strips * v->p->groups;
+    if (v->strided) v->parts = cnn_min(v->blocks, cnn_ceil_div(threads * TASKS_PER_THREAD, strided));
+    cnn_parallel_for(threads, v->parts * (v->strided ? strided : v->p->groups * v->blocks),
+                     v->strided ? FN(strided_grad_task) : FN(grad_w_task), v);
 }
 
 static void FN(grad_w_finish)(const FN(grad_w) * v, int threads) {
-    cnn_parallel_for(threads, cnn_ceil_div(v->p->k * v->columns, SUM_CHUNK), FN(grad_w_sum), v);
+    if (v->strided) cnn_parallel_for(threads, v->p->k, FN(strided_grad_taps), v);
+    else cnn_parallel_for(threads, cnn_ceil_div(v->p->k * v->columns, SUM_CHUNK), FN(grad_w_sum), v);
 }

@@ -16,16 +16,19 @@ static const FN(strided_way) FN(strided_ways)[] = {
     {2, 4, 3, {0, 2, 3, 5}, {0, 1, 2, 3, 4}, {2, 0, 0, 0, -2}, {0, 1, FN(W0_W2), 1, 2}},
     {4, 2, 4, {0, 1, 2, 3, 4, 5}, {0, 1, 2, 0, 1}, {1, 0, -1, 0, 0}, {2, FN(W0_W2), 0, 1}}};
 
-/* The way of such a convolution, or NULL if it is more work, a function of the sizes alone, as for tiles (conv.h). */
-static const FN(strided_way) * FN(strided_pays)(const cnn_conv2d *p, ptrdiff_t cin, ptrdiff_t cout, int gradient) {
+/* The way of such a convolution, or NULL if it is more work, a function of the sizes alone, as for tiles (conv.h): `moves`
+ * per channel and product of a tile, `once` for each pair of channels. */
+static const FN(strided_way) * FN(strided_pays)(const cnn_conv2d *p, int gradient, int whole, double moves, double once) {
     const FN(strided_way) *way = FN(strided_ways) + gradient;
     if (p->r != 3 || p->s != 3 || p->stride_h != 2 || p->stride_w != 2 || p->dilation_h != 1 || p->dilation_w != 1 ||
         !strcmp(cnn_get_algorithm(), "direct"))
         return NULL;
-    const double products = (double)cin * (double)cout, moves = 4 * (double)(cin + cout);
-    const double tiles = (double)cnn_ceil_div(gradient ? p->h : p->oh, way->outputs) *
-                         (double)cnn_ceil_div(gradient ? p->w : p->ow, way->outputs);
-    return 25 * tiles * (products + moves) < 0.9 * 9 * (double)p->oh * (double)p->ow * products ? way : NULL;
+    const FN(edge) y = {.images = p->n, .h = p->oh, .w = p->ow}, x = {.images = p->n, .h = p->h, .w = p->w};
+    const FN(edge) *out = gradient ? &x : &y;
+    const double cin = (double)(p->c / p->groups), cout = (double)(p->k / p->groups), products = cin * cout;
+    const double direct = 9 * FN(tile_count)(out, 1, 1, whole) / (gradient ? 4 : 1);
+    const double tiles = 25 * FN(tile_count)(out, way->outputs, gradient, whole);
+    return tiles * (products + moves * (cin + cout)) + once * products < 0.9 * direct * products ? way : NULL;
 }
 
 /* The first source pixel of the tile whose first output is o. */
@@ -134,7 +137,7 @@ static void FN(strided_sums)(const FN(panels) * v, const FN(panels_place) * at, 
             const FN(strided_sum) *ahead = sum + (cut + 1 < cuts ? s : (s + 1) % n);
             const REAL *source = cut + 1 < cuts ? x + (first + channels) * plane : s + 1 < n ? x : next;
             const FN(panel_source) fetched = {source, source ? c->cin / cuts : 0, plane, x_p, width, ahead->pixel, ahead->pixels};
-            table->panel_differences(panel, x + first * plane, sum[s].term, sum[s].terms, channels, plane, x_p, width);
+            table->panel_differences(panel, x + first * plane, sum[s].term, sum[s].terms, channels, plane, x_p, width, -1);
             tile.depth = channels * sum[s].terms;
             tile.accumulate = cut > 0;
             for (ptrdiff_t block = at->block; block < at->end; block++) {

@@ -67,15 +67,20 @@ void KERNEL(panel)(REAL *panel, const REAL *x, const ptrdiff_t *tap, ptrdiff_t t
 }
 
 void KERNEL(panel_differences)(REAL *panel, const REAL *x, const FN(cnn_difference) * term, ptrdiff_t terms,
-                               ptrdiff_t channels, ptrdiff_t x_c, ptrdiff_t x_p, int count) {
+                               ptrdiff_t channels, ptrdiff_t x_c, ptrdiff_t x_p, int count, REAL sign) {
+    const vec s = vec_set1(sign);
     for (ptrdiff_t c = 0; c < channels; c++, x += x_c)
         for (ptrdiff_t t = 0; t < terms; t++) {
             const ptrdiff_t row = term[t].row, col = term[t].col;
             const REAL *from = x + term[t].at;
             for (int i = 0; i < count; i++, from += x_p, panel += LANES) {
                 vec v = vec_load(from);
-                if (row) v -= vec_load(from + row);
-                if (col) v -= row ? vec_load(from + col) - vec_load(from + row + col) : vec_load(from + col);
+                if (row) v = vec_fma(s, vec_load(from + row), v);
+                if (col) {
+                    vec next = vec_load(from + col);
+                    if (row) next = vec_fma(s, vec_load(from + row + col), next);
+                    v = vec_fma(s, next, v);
+                }
                 vec_store(panel, v);
             }
         }
