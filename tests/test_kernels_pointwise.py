@@ -23,6 +23,7 @@ CASES = {
     "stride-in-one-direction": (4, 6, 5, 12, 22, (1, 2), 2),
     "stride-beyond-the-image": (2, 5, 3, 4, 7, 9, 1),
     "full-batch-with-stride": (33, 68, 9, 7, 40, 2, 1),
+    "full-batch-of-vectors-and-a-part": (33, 20, 14, 14, 24, 1, 1),
     "more-pixels-than-one-sum": (1, 66, 40, 61, 70, 1, 1),
 }
 Settings = tuple[object, int, int, int]

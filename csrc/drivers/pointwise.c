@@ -1,5 +1,5 @@
 /* Filters of 1×1 without padding, NCHW to NCHW, as matrix products of planes. Lanes of images cost more than that where
- * images are few, or where a stride leaves pixels out.
+ * images are few, where a stride leaves pixels out, or where planes fill vectors nearly.
  *
  *   forward  y = w x     per image: rows are output channels, columns pixels; a sum over input channels
  *   dx       dx = w' dy  likewise, input and output channels exchanged
@@ -146,5 +146,6 @@ static int FN(skips_pixels)(const cnn_conv2d *p) { return p->r * p->s == 1 && p-
 
 static int FN(pointwise_pays)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, int gradient) {
     if (p->r * p->s > 1 || p->pad_h || p->pad_w || f->x_lanes || f->y_lanes || f->pool || (gradient && f->relu)) return 0;
-    return 2 * p->n <= FN(cnn_kernels)()->lanes || FN(skips_pixels)(p);
+    const ptrdiff_t L = FN(cnn_kernels)()->lanes, area = p->oh * p->ow;
+    return 2 * p->n <= L || FN(skips_pixels)(p) || (area % L && 10 * area > 9 * cnn_ceil_div(area, L) * L);
 }
