@@ -18,7 +18,7 @@ static const FN(strided_way) FN(strided_ways)[] = {
 
 /* The way of such a convolution, or NULL if it is more work, a function of the sizes alone, as for tiles (conv.h): `moves`
  * per channel and product of a tile, `once` for each pair of channels. */
-static const FN(strided_way) * FN(strided_pays)(const cnn_conv2d *p, int gradient, int whole, double moves, double once) {
+ONCE static const FN(strided_way) * FN(strided_pays)(const cnn_conv2d *p, int gradient, int whole, double moves, double once) {
     const FN(strided_way) *way = FN(strided_ways) + gradient;
     if (p->r != 3 || p->s != 3 || p->stride_h != 2 || p->stride_w != 2 || p->dilation_h != 1 || p->dilation_w != 1 ||
         !strcmp(cnn_get_algorithm(), "direct"))
@@ -37,7 +37,7 @@ static ptrdiff_t FN(strided_first)(const FN(axis) * a, ptrdiff_t o) {
 }
 
 /* Room in the source for the last tiles, whose outputs need not all be there. */
-static void FN(strided_halo)(FN(conv) * c, const FN(strided_way) * way) {
+ONCE static void FN(strided_halo)(FN(conv) * c, const FN(strided_way) * way) {
     const ptrdiff_t rows = way->step * cnn_ceil_div(c->row.out, way->outputs) + 1;
     const ptrdiff_t cols = way->step * cnn_ceil_div(c->col.out, way->outputs) + 1;
     c->from.edge.rows = cnn_max(c->from.edge.rows, c->top + FN(strided_first)(&c->row, 0) + rows);
@@ -97,7 +97,7 @@ typedef struct {
 } FN(strided_sum);
 
 /* Sum (a, b) of a tile; pixels of one row, and of one column more lie `row` and `col` further; `seen`: a bit for each. */
-static FN(strided_sum) FN(strided_terms)(const FN(panels) * v, int a, int b, ptrdiff_t row, ptrdiff_t col, uint32_t *seen) {
+ONCE static FN(strided_sum) FN(strided_terms)(const FN(panels) * v, int a, int b, ptrdiff_t row, ptrdiff_t col, uint32_t *seen) {
     const FN(strided_way) *way = v->strided;
     const int *rows = way->begin + a, *cols = way->begin + b, last = way->weights - 1;
     const int *packed_rows = way->begin + cnn_min(a, last), *packed_cols = way->begin + cnn_min(b, last);
@@ -151,7 +151,7 @@ static void FN(strided_sums)(const FN(panels) * v, const FN(panels_place) * at, 
         }
 }
 
-static void FN(strided_task)(const void *context, ptrdiff_t task, int thread) {
+ONCE static void FN(strided_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(panels) *v = context;
     const FN(conv) *c = v->conv;
     const FN(cnn_table) *table = c->table;

@@ -21,7 +21,7 @@ static ptrdiff_t FN(strided_strips)(const FN(grad_w) * v, ptrdiff_t products) {
 }
 
 /* Cuts the work, and makes room for the last tiles. */
-static void FN(strided_grad_size)(FN(grad_w) * v) {
+ONCE static void FN(strided_grad_size)(FN(grad_w) * v) {
     const ptrdiff_t L = v->table->lanes, high = cnn_ceil_div(v->oh, 2), wide = cnn_ceil_div(v->ow, 2);
     ptrdiff_t depth = 0;
     for (ptrdiff_t products = 1; products <= 4; products *= 2)
@@ -34,7 +34,7 @@ static void FN(strided_grad_size)(FN(grad_w) * v) {
     v->x.edge.cols = 4 * wide + 1;
 }
 
-static void FN(strided_grad_task)(const void *context, ptrdiff_t task, int thread) {
+ONCE static void FN(strided_grad_task)(const void *context, ptrdiff_t task, int thread) {
     const FN(grad_w) *v = context;
     const FN(cnn_table) *table = v->table;
     const ptrdiff_t L = table->lanes, s = task % STRIDED_GRAD_SUMS, strip = task / STRIDED_GRAD_SUMS % v->strips;
