@@ -19,11 +19,11 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 CFLAGS = ["-std=gnu11", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
-# What is called once an operation, and the instruction set of last resort, are to be small rather than fast; of the
-# kernels, those for float64 are a third smaller without what -O3 unrolls, reorders and counts; some are slower for it,
-# batch moments by a fourth.
+# What is called once an operation, float64's drivers, and the instruction set of last resort are to be small rather
+# than fast. Kernels do without the compiler's last reordering, which makes them larger and no faster; those for float64
+# are a third smaller without what -O3 unrolls and counts, and some are slower for it, batch moments by a fourth.
 BINDING, DRIVERS, LAST_RESORT = ["-Os"], ["-O2"], ["-Os"]
-KERNELS = {"f32": ["-O3"], "f64": ["-O2", "-fno-schedule-insns2", "-fno-ivopts"]}
+KERNELS = {"f32": ["-O3", "-fno-schedule-insns2"], "f64": ["-O2", "-fno-schedule-insns2", "-fno-ivopts"]}
 # Neither tables for debuggers nor names of functions, but for who looks inside and asks for it by flags of his own.
 LEAN = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
 STRIP = ["-Wl,-x"] if sys.platform == "darwin" else ["-s"]
@@ -40,7 +40,6 @@ DRIVER_SOURCES = [
     "csrc/dispatch.c",
     "csrc/parallel.c",
     "csrc/drivers/f32.c",
-    "csrc/drivers/f64.c",
     "csrc/drivers/warp.c",
 ]
 DIRECTIVES = {
@@ -96,6 +95,7 @@ class BuildKernels(build_ext):
             if isa != "baseline":
                 ext.define_macros.append((f"CNN_WITH_{isa.upper()}", "1"))
         compile_apart(DRIVER_SOURCES, DRIVERS)
+        compile_apart(["csrc/drivers/f64.c"], LAST_RESORT)
         ext.extra_compile_args = BINDING + common
         ext.extra_link_args = ["-pthread", "-lm", *(added or STRIP)]
         super().build_extension(ext)
