@@ -147,5 +147,7 @@ static int FN(skips_pixels)(const cnn_conv2d *p) { return p->r * p->s == 1 && p-
 static int FN(pointwise_pays)(const cnn_conv2d *p, const cnn_conv2d_fusion *f, int gradient) {
     if (p->r * p->s > 1 || p->pad_h || p->pad_w || f->x_lanes || f->y_lanes || f->pool || (gradient && f->relu)) return 0;
     const ptrdiff_t L = FN(cnn_kernels)()->lanes, area = p->oh * p->ow;
+    /* A row of all channels is what a thread copies at least. */
+    if ((p->c + p->k) / p->groups * p->ow > SLAB_BYTES / (ptrdiff_t)sizeof(REAL)) return 0;
     return 2 * p->n <= L || FN(skips_pixels)(p) || (area % L && 10 * area > 9 * cnn_ceil_div(area, L) * L);
 }
