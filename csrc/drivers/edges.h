@@ -98,17 +98,22 @@ typedef struct {
     uint8_t *winner; /* in lane layout; or NULL */
 } FN(sink);
 
+/* n sums of a channel, y = scale y + shift, then ReLU; as they are without scale, and with shift 0 without shift. */
+static void FN(scale_sums)(const FN(cnn_table) * t, REAL *y, ptrdiff_t n, const REAL *scale, const REAL *shift,
+                           ptrdiff_t channel, int relu) {
+    if (!scale) return;
+    const REAL zero = 0;
+    const FN(cnn_norm) norm = {.mean = &zero, .scale = scale + channel, .shift = shift ? shift + channel : &zero, .relu = relu};
+    t->norm(y, y, &norm, n, 0, 0);
+}
+
 /* Rows [row, row + rows), columns [col, col + cols) of a lane plane, at strip with `pitch` positions from row to row, to
  * one channel of y. The strip is used up. With `pool` all four are even, but at an image's end. */
 static void FN(sink_rows)(const FN(cnn_table) * t, const FN(sink) * s, ptrdiff_t group, ptrdiff_t channel, REAL *strip,
                           ptrdiff_t pitch, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t col, ptrdiff_t cols) {
     const FN(edge) *e = &s->edge;
     const ptrdiff_t L = t->lanes;
-    if (s->scale) {
-        const REAL zero = 0;
-        const FN(cnn_norm) norm = {.mean = &zero, .scale = s->scale + channel, .shift = s->shift ? s->shift + channel : &zero};
-        t->norm(strip, strip, &norm, rows * pitch * L, 0, 0);
-    }
+    FN(scale_sums)(t, strip, rows * pitch * L, s->scale, s->shift, channel, 0);
     if (s->pool) {
         row /= 2;
         col /= 2;

@@ -59,14 +59,11 @@ static void FN(pixels_fill)(const FN(pixels) * v, REAL *scratch, ptrdiff_t image
 static void FN(pixels_deliver)(const FN(pixels) * v, REAL *y, REAL *rows, ptrdiff_t channel, ptrdiff_t lines) {
     const FN(sink) *to = &v->conv.to;
     const FN(cnn_table) *t = v->conv.table;
-    const REAL zero = 0;
-    const FN(cnn_norm) norm = {.mean = &zero, .scale = to->scale + channel, .offset = &zero,
-                               .shift = to->shift ? to->shift + channel : &zero};
     const ptrdiff_t step = to->pool ? 2 : 1;
     for (ptrdiff_t r = 0; r < lines && (to->scale || to->pool || to->relu); r += step) {
         REAL *row = rows + r * v->pitch, *below = row + v->below;
-        if (to->scale) t->norm(row, row, &norm, v->p->ow, 0, 0);
-        if (to->scale && to->pool) t->norm(below, below, &norm, v->p->ow, 0, 0);
+        FN(scale_sums)(t, row, v->p->ow, to->scale, to->shift, channel, 0);
+        if (to->pool) FN(scale_sums)(t, below, v->p->ow, to->scale, to->shift, channel, 0);
         if (to->pool) t->pool_row(row, row, below, to->edge.w, to->relu);
         else if (to->relu) t->relu(row, row, v->p->ow, 0);
     }

@@ -44,12 +44,7 @@ static void FN(pointwise_task)(const void *context, ptrdiff_t task, int thread) 
                               .bias = v->b && !v->scale ? v->b + channel : NULL};
     FN(multiply)(t, tile, rows, pixels, NULL);
     for (ptrdiff_t i = 0; i < rows; i++, y += target, sums += v->pitch) {
-        if (v->scale) {
-            const REAL zero = 0, *shift = v->b ? v->b + channel + i : &zero;
-            const FN(cnn_norm) norm = {.mean = &zero, .scale = v->scale + channel + i, .offset = shift, .shift = shift,
-                                       .relu = v->relu};
-            t->norm(y, y, &norm, pixels, 0, 0);
-        }
+        FN(scale_sums)(t, y, pixels, v->scale, v->b, channel + i, v->relu);
         if (strip) {
             memset(y, 0, (size_t)((end < p->oh ? end * p->stride_h * p->w : of_x) - at_x) * sizeof(REAL));
             t->copy_rows(y, p->stride_h * p->w, p->stride_w, sums, p->ow, 1, end - row, p->ow);

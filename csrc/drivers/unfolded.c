@@ -74,12 +74,7 @@ static void FN(unfolded_task)(const void *context, ptrdiff_t task, int thread) {
         t->dots(&dots, 0, rows);
         t->copy_rows(sums + v->area - v->left, 1, v->area, line, rows, 1, v->left, rows);
         for (ptrdiff_t i = 0; i < rows; i++, sums += v->area) {
-            if (v->scale) {
-                const REAL zero = 0, *shift = v->b ? v->b + channel + i : &zero;
-                const FN(cnn_norm) norm = {.mean = &zero, .scale = v->scale + channel + i, .offset = shift,
-                                           .shift = shift, .relu = relu};
-                t->norm(sums, sums, &norm, v->area, 0, 0);
-            }
+            FN(scale_sums)(t, sums, v->area, v->scale, v->b, channel + i, relu);
             for (ptrdiff_t row = 0; pool && row < h; row++, y += w) {
                 t->pool_row(line, sums + 2 * row * p->ow, sums + (2 * row + 1) * p->ow, w, 0);
                 memcpy(y, line, (size_t)w * sizeof(REAL));

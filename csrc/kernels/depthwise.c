@@ -133,34 +133,3 @@ void KERNEL(depth_grad)(REAL *dw, const REAL *dy, const REAL *x, const FN(cnn_de
 #undef SUM_CASE
 #undef DEPTH_ROWS
 #undef DEPTH_TAPS
-
-static INLINE void FN(copy_row)(REAL *dst, const REAL *src, ptrdiff_t n) {
-    if (n < LANES) {
-        vec_store_part(dst, vec_load_part(src, (int)n), (int)n);
-        return;
-    }
-    for (ptrdiff_t i = 0; i + LANES <= n; i += LANES) vec_store(dst + i, vec_load(src + i));
-    vec_store(dst + n - LANES, vec_load(src + n - LANES));
-}
-
-/* dst[i] = src[2 * i], where nothing may be read behind the last one. */
-static INLINE void FN(copy_even)(REAL *dst, const REAL *src, ptrdiff_t n) {
-    for (; n > LANES; n -= LANES, dst += LANES, src += 2 * LANES)
-        vec_store(dst, vec_even(vec_load(src), vec_load(src + LANES)));
-    const int span = 2 * (int)n - 1;
-    const vec lo = span < LANES ? vec_load_part(src, span) : vec_load(src);
-    const vec hi = span > LANES ? vec_load_part(src + LANES, span - LANES) : (vec){0};
-    vec_store_part(dst, vec_even(lo, hi), (int)n);
-}
-
-void KERNEL(copy_rows)(REAL *dst, ptrdiff_t dst_j, ptrdiff_t dst_i, const REAL *src, ptrdiff_t src_j, ptrdiff_t src_i,
-                       ptrdiff_t rows, ptrdiff_t cols) {
-    for (ptrdiff_t j = 0; cols > 0 && j < rows; j++, dst += dst_j, src += src_j) {
-        if (dst_i == 1 && src_i == 1) FN(copy_row)(dst, src, cols);
-        else if (dst_i == 1 && src_i == 2) FN(copy_even)(dst, src, cols);
-        else if (dst_i == 1 && src_i == 4) /* a loop that compilers turn into shuffles */
-            for (ptrdiff_t i = 0; i < cols; i++) dst[i] = src[4 * i];
-        else
-            for (ptrdiff_t i = 0; i < cols; i++) dst[i * dst_i] = src[i * src_i];
-    }
-}

@@ -1,4 +1,4 @@
-/* NCHW <-> lane layout: flat transposes of LANES planes, LANES positions at a time. */
+/* NCHW <-> lane layout: flat transposes of LANES planes, LANES positions at a time; and copies of rows. */
 
 /* Where no plane is missing, all blocks are whole, the last one overlapping the one before it, and stay in registers. */
 void KERNEL(lanes_from_planes)(REAL *dst, const REAL *src, ptrdiff_t stride, int planes, ptrdiff_t count) {
@@ -83,5 +83,36 @@ void KERNEL(planes_scatter)(REAL *const *dst, const ptrdiff_t *counts, ptrdiff_t
             const int left = (int)cnn_min(n, counts[l] - i);
             if (left > 0) vec_store_part(dst[l] + i, r[l], left);
         }
+    }
+}
+
+static INLINE void FN(copy_row)(REAL *dst, const REAL *src, ptrdiff_t n) {
+    if (n < LANES) {
+        vec_store_part(dst, vec_load_part(src, (int)n), (int)n);
+        return;
+    }
+    for (ptrdiff_t i = 0; i + LANES <= n; i += LANES) vec_store(dst + i, vec_load(src + i));
+    vec_store(dst + n - LANES, vec_load(src + n - LANES));
+}
+
+/* dst[i] = src[2 * i], where nothing may be read behind the last one. */
+static INLINE void FN(copy_even)(REAL *dst, const REAL *src, ptrdiff_t n) {
+    for (; n > LANES; n -= LANES, dst += LANES, src += 2 * LANES)
+        vec_store(dst, vec_even(vec_load(src), vec_load(src + LANES)));
+    const int span = 2 * (int)n - 1;
+    const vec lo = span < LANES ? vec_load_part(src, span) : vec_load(src);
+    const vec hi = span > LANES ? vec_load_part(src + LANES, span - LANES) : (vec){0};
+    vec_store_part(dst, vec_even(lo, hi), (int)n);
+}
+
+void KERNEL(copy_rows)(REAL *dst, ptrdiff_t dst_j, ptrdiff_t dst_i, const REAL *src, ptrdiff_t src_j, ptrdiff_t src_i,
+                       ptrdiff_t rows, ptrdiff_t cols) {
+    for (ptrdiff_t j = 0; cols > 0 && j < rows; j++, dst += dst_j, src += src_j) {
+        if (dst_i == 1 && src_i == 1) FN(copy_row)(dst, src, cols);
+        else if (dst_i == 1 && src_i == 2) FN(copy_even)(dst, src, cols);
+        else if (dst_i == 1 && src_i == 4) /* a loop that compilers turn into shuffles */
+            for (ptrdiff_t i = 0; i < cols; i++) dst[i] = src[4 * i];
+        else
+            for (ptrdiff_t i = 0; i < cols; i++) dst[i * dst_i] = src[i * src_i];
     }
 }
